@@ -1,0 +1,1 @@
+"""The program: configuration, routes by server name, certificates on disk, services."""

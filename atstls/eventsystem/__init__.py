@@ -1,0 +1,1 @@
+"""What a state machine talks with: continuations, VIOs and buffers."""

@@ -1,0 +1,1 @@
+"""Connections whose bytes are not encrypted, and what drives them."""

@@ -1,0 +1,1 @@
+"""Who gets the connection, and what carries its bytes."""

@@ -1,0 +1,1 @@
+"""TLS connections: a sub-state-machine inside the read and the write of a TCP connection."""

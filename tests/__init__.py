@@ -1,0 +1,1 @@
+"""Unit tests: no reactor, no real time."""

@@ -1,0 +1,1 @@
+"""Tests that start the real twistd and speak to it with real clients."""
