@@ -1,0 +1,121 @@
+# -*- test-case-name: tests.test_vio -*-
+"""
+L{VIO}: one request to move bytes, and how far it has come.  L{NetState}: one direction of a connection.
+
+Source: seed, "net_read_io"; behaviour 1.4 and 1.6; ATS C{I_VIO.h}, C{P_UnixNetState.h}.
+"""
+
+from typing import Any, Final
+
+from zope.interface import implementer
+
+from atstls.eventsystem.iobuffer import IOBufferReader, MIOBuffer, MIOBufferAccessor
+from atstls.interfaces import IVIO, IContinuation
+
+NONE: Final = 0
+READ: Final = 1
+WRITE: Final = 2
+CLOSE: Final = 3
+ABORT: Final = 4
+SHUTDOWN_READ: Final = 5
+SHUTDOWN_WRITE: Final = 6
+SHUTDOWN_READWRITE: Final = 7
+
+INT64_MAX: Final = 2**63 - 1
+"""C{nbytes} of a VIO whose length is not known: it runs until the peer ends."""
+
+
+class NetState:
+    """
+    One direction of a connection.
+
+    @ivar enabled: the user wants bytes moved.
+    @ivar triggered: trying again could get somewhere.
+    @ivar polled: the kernel may have more than was taken from it (a layer above may be triggered for other reasons).
+    @ivar urgent: the connection has something of its own to do in this direction, whatever its user wants: a
+        handshake, or ciphertext that the kernel has not taken yet.
+    @ivar owed: WRITE_COMPLETE is due as soon as that ciphertext is out.
+    @ivar queued: the connection stands on the handler's ready list for this direction.
+    """
+
+    __slots__ = ("enabled", "owed", "polled", "queued", "triggered", "urgent", "vio")
+
+    def __init__(self, vc: Any) -> None:
+        self.enabled = False
+        self.triggered = False
+        self.polled = False
+        self.urgent = False
+        self.owed = False
+        self.queued = False
+        self.vio = VIO(vc, self)
+
+
+@implementer(IVIO)
+class VIO(MIOBufferAccessor):
+    """
+    A request of C{nbytes} bytes, of which C{ndone} are done, into C{writer} or out of C{reader}.
+
+    It is its own buffer accessor, C{vio.buffer} is the VIO: one object and one look-up fewer on the data path.
+    """
+
+    __slots__ = ("cont", "disabled", "nbytes", "ndone", "op", "state", "vc_server")
+
+    def __init__(self, vc: Any, state: NetState) -> None:
+        self.op = NONE
+        self.cont: IContinuation | None = None
+        self.nbytes = 0
+        self.ndone = 0
+        self.writer: MIOBuffer | None = None
+        self.reader: IOBufferReader | None = None
+        self.vc_server = vc
+        self.state = state
+        self.disabled = False
+
+    @property
+    def buffer(self) -> MIOBufferAccessor:
+        """The pair of writer and reader (seed: C{vio.buffer})."""
+        return self
+
+    def ntodo(self) -> int:
+        """Bytes still wanted; 0 or less means that there is nothing to do."""
+        return self.nbytes - self.ndone
+
+    def done(self) -> None:
+        """Ask for no more than what is in the buffer now.  No event tells of it."""
+        self.nbytes = self.ndone + (self.reader.avail if self.reader is not None else 0)
+
+    def reenable(self) -> None:
+        """Let the connection go on with this VIO.  Call-backs come later, never from within this call."""
+        if not self.state.enabled and self.vc_server is not None:
+            self.vc_server.reenable(self)
+
+    def reenable_re(self) -> None:
+        """As L{reenable}, but moves bytes at once where it can, and so may call back before it returns."""
+        if self.vc_server is not None:
+            self.vc_server.reenable_re(self)
+
+    def set_continuation(self, cont: IContinuation | None) -> None:
+        """Tell C{cont} from now on."""
+        self.cont = cont
+
+    def disable(self) -> None:
+        """Switch the VIO off by hand: L{reenable} has no effect until L{enable}."""
+        self.disabled = True
+        self.state.enabled = False
+
+    def enable(self) -> None:
+        """Take L{disable} back and reenable."""
+        self.disabled = False
+        self.reenable()
+
+    def is_disabled(self) -> bool:
+        """True between L{disable} and L{enable}."""
+        return self.disabled
+
+    def stop(self) -> None:
+        """Back to a VIO that asks for nothing, of nobody."""
+        self.op = NONE
+        self.cont = None
+        self.nbytes = self.ndone = 0
+        self.disabled = False
+        self.clear()

@@ -1,0 +1,286 @@
+"""
+One interface for each role in the system.
+
+They hold what callers use, and most of them is meaning: when something may be called, what may follow, what is raised.
+The names are the seed's (C{do_io_read}, C{net_read_io}), spelled as Python spells names; C{docs/naming.rst} has the map.
+"""
+
+from zope.interface import Attribute, Interface
+
+
+class IContinuation(Interface):
+    """Who is told of events.  Source: seed, "Continuation"; ATS C{I_Continuation.h}."""
+
+    def handle_event(event: int, data):
+        """
+        Something happened.
+
+        @param event: one of L{atstls.events}.
+        @param data: what the event says that it is: a VIO, a connection, an error.
+        @return: C{EVENT_CONT} or C{EVENT_DONE}; callers of this package look at the connection, not at the answer.
+        """
+
+
+class IAction(Interface):
+    """A call-back that will come, and that can be called off."""
+
+    cancelled = Attribute("True once L{cancel} was called; the continuation is then never called.")
+
+    def cancel():
+        """Call it off.  Harmless when called twice, and when the call-back has come already."""
+
+
+class IMIOBuffer(Interface):
+    """A buffer with one writer and up to five readers.  Source: behaviour 1.3."""
+
+    water_mark = Attribute("Unread bytes at or below which a full buffer grows; 0: only when drained.")
+
+    def alloc_reader():
+        """A new L{IIOBufferReader}, at the block that is being filled.  Raises L{LocalError} for a sixth."""
+
+    def write(source, nbytes=None, offset=0):
+        """Write bytes (copied) or what a reader has (shared).  Ignores the water mark.  Returns the bytes written."""
+
+    def write_block():
+        """The block to fill next, or C{None} for no room."""
+
+    def fill(count: int):
+        """C{count} bytes were put into that block."""
+
+    def has_room():
+        """Would L{write_block} give a block?"""
+
+    def write_avail():
+        """Bytes of room; may add a block."""
+
+    def max_read_avail():
+        """The unread bytes of the slowest reader."""
+
+
+class IIOBufferReader(Interface):
+    """A position in a buffer."""
+
+    avail = Attribute("Unread bytes.")
+    buffer = Attribute("The L{IMIOBuffer}.")
+
+    def consume(count: int):
+        """Move on.  Raises L{LocalError} past the end."""
+
+    def read(count=None):
+        """A copy of up to C{count} bytes, C{None}: all; they are consumed."""
+
+    def memcpy(count=None, offset=0):
+        """The same, and nothing is consumed."""
+
+    def first():
+        """A memoryview of the first unread bytes, or C{None}; valid until the next L{consume}."""
+
+    def clone():
+        """Another reader at the same position."""
+
+    def dealloc():
+        """Leave the buffer."""
+
+
+class IVIO(Interface):
+    """A request to move bytes, made by C{do_io_read} or C{do_io_write}.  Source: behaviour 1.4."""
+
+    op = Attribute("READ, WRITE or NONE of L{atstls.eventsystem.vio}.")
+    cont = Attribute("Who is told; C{None}: nobody, and the connection closes itself when it ends.")
+    nbytes = Attribute("Bytes wanted; C{INT64_MAX}: until the peer ends.")
+    ndone = Attribute("Bytes moved; never more than C{nbytes}.")
+    vc_server = Attribute("The connection.")
+
+    def ntodo():
+        """C{nbytes - ndone}."""
+
+    def reenable():
+        """There is room (read) or there are bytes (write) again.  Never calls back from within."""
+
+    def done():
+        """Ask for no more than what is buffered now."""
+
+
+class IVConnection(Interface):
+    """Something that bytes can be read from and written to by VIOs."""
+
+    def do_io_read(cont, nbytes: int, buffer):
+        """
+        Ask for C{nbytes} bytes to be put into C{buffer}.
+
+        READ_READY follows for each piece, READ_COMPLETE for the last; EOS when the peer ends before, ERROR when the
+        connection fails: one of the last three, once.
+
+        @param cont: who is told; C{None} with C{nbytes=0} takes the request back.
+        @param nbytes: 0 on a TLS connection whose handshake is not done asks for the handshake: READ_COMPLETE.
+        @param buffer: an L{IMIOBuffer}, the caller's own; C{None}: no bytes are wanted, but timeouts are told.
+        @return: the read L{IVIO}, the same object each time; C{None} on a closed connection.
+        """
+
+    def do_io_write(cont, nbytes: int, reader):
+        """
+        Ask for C{nbytes} bytes to be taken from C{reader} and sent.
+
+        WRITE_READY asks for more bytes while the buffer has room; WRITE_COMPLETE follows when all were sent, ERROR
+        when they cannot be.
+
+        @param reader: an L{IIOBufferReader}; C{None} takes the request back.
+        @return: the write L{IVIO}; C{None} on a closed connection.
+        """
+
+    def do_io_close(lerrno: int = -1):
+        """
+        The connection is not used any more: no event follows, not even the rest of the current one.
+
+        Bytes of the write VIO that were not sent are dropped: wait for WRITE_COMPLETE first.
+
+        @param lerrno: -1 for an ordinary end (over TLS: close_notify); else why, and the peer sees a reset.
+        """
+
+    def do_io_shutdown(howto: int):
+        """
+        No more of one direction, or of both: SHUTDOWN_READ, SHUTDOWN_WRITE, SHUTDOWN_READWRITE.
+
+        No event of that direction follows, no timeout either.  The connection still needs L{do_io_close}.
+        """
+
+
+class INetVConnection(IVConnection):
+    """A connection over the network.  Source: behaviour 1.5; ATS C{I_NetVConnection.h}."""
+
+    lerrno = Attribute("Why the last ERROR or EOS came: an errno or an ENET number; 0 for none.")
+    error = Attribute("The same as an exception, or C{None}.")
+    clean_shutdown = Attribute("After EOS: did the peer end in order?  False after a reset or, over TLS, a bare FIN.")
+    attributes = Attribute("What the connection is: C{TRANSPORT_DEFAULT} or C{TRANSPORT_BLIND_TUNNEL}.")
+    is_client = Attribute("True: we connected.  False: the peer did.")
+
+    def set_inactivity_timeout(seconds: float):
+        """INACTIVITY_TIMEOUT after so long without a byte; 0: off.  One shot: set it again after it came."""
+
+    def set_active_timeout(seconds: float):
+        """ACTIVE_TIMEOUT so long after this call, bytes or not; 0: off."""
+
+    def cancel_inactivity_timeout():
+        """Off."""
+
+    def cancel_active_timeout():
+        """Off."""
+
+    def get_remote_addr():
+        """The peer's address as the socket module writes it, or C{None}."""
+
+    def get_local_addr():
+        """Our own."""
+
+
+class ISSLNetVConnection(INetVConnection):
+    """A connection over TLS; its user need not know.  Source: seed; behaviour 1.14."""
+
+    server_name = Attribute("The name that was asked for (SNI), lower case, or C{None}.")
+    negotiated_protocol = Attribute("What ALPN agreed on, bytes, or C{None}.")
+
+    def get_ssl_handshake_complete():
+        """Is the handshake done?  A blind tunnel says yes."""
+
+    def get_ssl_protocol():
+        """C{"TLSv1.3"} and the like; C{None} without TLS."""
+
+    def get_ssl_cipher_suite():
+        """The cipher's name; C{None} without TLS."""
+
+    def get_ssl_session_cache_hit():
+        """Was the session resumed?"""
+
+    def endpoint():
+        """The continuation that was registered for C{negotiated_protocol}, or C{None}."""
+
+
+class INetHandler(Interface):
+    """What moves the bytes of all connections of one reactor.  Source: behaviour 1.6."""
+
+    now = Attribute("The time of this turn, in seconds of a clock that only goes forward.")
+    open_list = Attribute("The connections that are open: a set.")
+
+    def turn():
+        """One pass over those that are ready to read, then one over those that are ready to write."""
+
+    def wake():
+        """See to it that a turn comes soon."""
+
+
+class IPollDescriptor(Interface):
+    """Who asks the kernel which connections could move bytes."""
+
+    def start(vc):
+        """Watch C{vc}."""
+
+    def stop(vc):
+        """Do not watch it any more; its descriptor is still open."""
+
+    def rest(vc, state):
+        """C{state} of C{vc} has just lost its trigger: say when it could go on."""
+
+
+class IInactivityCop(Interface):
+    """Who finds, once a second, the connections that are late."""
+
+    def patrol():
+        """Look at every open connection."""
+
+
+class INetProcessor(Interface):
+    """Who makes connections.  Source: behaviour 1.13."""
+
+    def allocate_vc():
+        """A fresh connection of this processor's kind."""
+
+    def connect_re(cont, address, options=None):
+        """
+        Connect; NET_EVENT_OPEN as soon as that was begun, NET_EVENT_OPEN_FAILED when it could not be.
+
+        @return: an L{IAction}.
+        """
+
+    def connect_s(cont, address, timeout: float = 30, options=None):
+        """Connect; NET_EVENT_OPEN when the connection stands, over TLS when its handshake is done."""
+
+    def accept(cont, options):
+        """Listen; NET_EVENT_ACCEPT for each connection.  Returns an L{INetAccept}."""
+
+
+class INetAccept(IAction):
+    """A listening socket."""
+
+    def get_host():
+        """The address that it listens on, as Twisted's L{IAddress<twisted.internet.interfaces.IAddress>}."""
+
+
+class ISessionAccept(IContinuation):
+    """Who makes a session out of an accepted connection."""
+
+    def accept(vc, buffer, reader):
+        """
+        Take C{vc}, and the bytes in C{buffer} that came first.
+
+        @return: False to refuse; the caller then closes the connection.
+        """
+
+
+class INextProtocolSet(Interface):
+    """The protocols that a port offers, and who speaks each.  Source: behaviour 1.25."""
+
+    def register_endpoint(name: bytes, endpoint):
+        """Offer C{name}, before those that were registered earlier.  False: it is there, or too long."""
+
+    def find_endpoint(name: bytes):
+        """Who speaks C{name}, or C{None}."""
+
+
+class IConnectionHook(Interface):
+    """A callable that is asked about a connection at one point of its life.  Source: behaviour 1.18."""
+
+    def __call__(vc):
+        """
+        @return: C{None}: go on.  A Deferred or coroutine: go on when it fires, fail when it fails.  C{PARKED}: go on
+            when C{vc.reenable_hook()} is called.
+        """

@@ -1,0 +1,160 @@
+# -*- test-case-name: tests.test_connection -*-
+"""
+Sockets: how they are asked for (L{NetVCOptions}), made and set up.
+
+Source: behaviour 1.5 and 1.11; ATS C{P_Connection.h}.
+"""
+
+import errno
+import ipaddress
+import os
+import socket
+import struct
+from typing import Any, Final
+
+from attrs import define, field, frozen
+
+SOCK_OPT_NO_DELAY: Final = 1
+SOCK_OPT_KEEP_ALIVE: Final = 2
+SOCK_OPT_LINGER_ON: Final = 4
+
+Address = tuple[str, int] | str
+"""A host's IP address and port, or the path of a UNIX socket."""
+
+
+@define
+class NetVCOptions:
+    """
+    What a connection's socket should be.
+
+    @ivar local_ip: the address to connect from; empty for any.
+    @ivar local_port: the port to connect from; 0 for any.
+    @ivar recv_buffer_bytes: SO_RCVBUF; 0 leaves it to the system, which then tunes it.
+    @ivar sockopt_flags: SOCK_OPT_… added together.
+    @ivar packet_mark: SO_MARK where the system has it; 0 for none.
+    @ivar packet_tos: IP_TOS or IPV6_TCLASS; 0 for none.
+    @ivar sni_servername: outbound TLS: the name to ask for, and to find in the certificate.
+    """
+
+    local_ip: str = ""
+    local_port: int = 0
+    recv_buffer_bytes: int = 0
+    send_buffer_bytes: int = 0
+    sockopt_flags: int = SOCK_OPT_NO_DELAY
+    packet_mark: int = 0
+    packet_tos: int = 0
+    sni_servername: str | None = None
+    tls: Any = field(default=None, repr=False)
+
+    def set_sni_servername(self, name: str | None) -> None:
+        """Ask for C{name}, and check for it."""
+        self.sni_servername = name
+
+
+@frozen
+class AcceptOptions:
+    """
+    What a listening socket should be.
+
+    @ivar local_ip: the address to listen on; empty for all of IPv4, C{"::"} for all of IPv6.
+    @ivar local_port: the port; 0 for any that is free.
+    @ivar unix_path: a UNIX socket instead.
+    @ivar fd: an inherited listening socket instead.
+    @ivar additional_accepts: accept so many more than one a turn; -1: up to L{atstls.net.accept.ACCEPTS_A_TURN}.
+    @ivar f_callback_on_open: tell ACCEPT_SUCCEED or ACCEPT_FAILED from within C{accept}, instead of raising.
+    @ivar localhost_only: listen on the loopback address, whatever C{local_ip} says.
+    """
+
+    local_ip: str = ""
+    local_port: int = 0
+    unix_path: str | None = None
+    fd: int | None = None
+    backlog: int = 4096
+    additional_accepts: int = -1
+    f_callback_on_open: bool = False
+    localhost_only: bool = False
+    recv_buffer_bytes: int = 0
+    send_buffer_bytes: int = 0
+    sockopt_flags: int = SOCK_OPT_NO_DELAY
+
+
+def family_of(address: Address) -> socket.AddressFamily:
+    """The family of a socket for C{address}, whose host is an IP address and not a name."""
+    if isinstance(address, str):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
+def is_ip(host: str) -> bool:
+    """Is C{host} an IP address, rather than a name?"""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def apply_options(sock: socket.socket, flags: int, recv_buffer_bytes: int, send_buffer_bytes: int) -> None:
+    """Set the options that an accepted and a connecting socket have in common."""
+    if sock.family != socket.AF_UNIX:
+        if flags & SOCK_OPT_NO_DELAY:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if flags & SOCK_OPT_KEEP_ALIVE:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if flags & SOCK_OPT_LINGER_ON:
+        reset_on_close(sock)
+    if recv_buffer_bytes:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, recv_buffer_bytes)
+    if send_buffer_bytes:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Closing C{sock} shall be a reset, so that the peer cannot take it for an end in order."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    except OSError:
+        pass  # It is gone already, which the peer knows.
+
+
+def open_socket(address: Address, options: NetVCOptions) -> socket.socket:
+    """
+    A socket, ready to be connected to C{address}.
+
+    @raise OSError: none could be made, or it cannot be bound to the local address.
+    """
+    sock = socket.socket(family_of(address), socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        apply_options(sock, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes)
+        if options.packet_mark:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, options.packet_mark)
+        if options.packet_tos and sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, options.packet_tos)
+        elif options.packet_tos and sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, options.packet_tos)
+        if sock.family != socket.AF_UNIX and (options.local_ip or options.local_port):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((options.local_ip, options.local_port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def begin_connect(sock: socket.socket, address: Address) -> int:
+    """
+    Begin to connect.
+
+    @return: 0: it stands, or is on its way.  Else the errno of why not.
+    """
+    try:
+        result = sock.connect_ex(address)
+    except OSError as exc:
+        return exc.errno or errno.EINVAL
+    return 0 if result in (0, errno.EINPROGRESS) else result
+
+
+def words(error: int) -> str:
+    """C{error}, an errno, in words."""
+    return os.strerror(error)

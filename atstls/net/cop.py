@@ -1,0 +1,107 @@
+# -*- test-case-name: tests.test_cop -*-
+"""
+L{InactivityCop}: who is late?
+
+Nothing keeps a timer for a connection.  Once a second (C{inactivity_check_frequency}) every open connection is looked
+at; a connection keeps the time of its last byte and its periods, which cost nothing to keep.  So a timeout of one second
+comes between one and two seconds after the last byte.
+
+Source: seed, "InactivityCop"; behaviour 1.9 and O27 to O29; ATS C{UnixNet.cc}.
+"""
+
+from typing import Any
+
+from zope.interface import implementer
+
+from twisted.application.service import Service
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from atstls.events import VC_EVENT_ACTIVE_TIMEOUT, VC_EVENT_INACTIVITY_TIMEOUT
+from atstls.interfaces import IInactivityCop
+from atstls.net.handler import NetHandler
+
+
+@implementer(IInactivityCop)
+class InactivityCop(Service):
+    """
+    Looks at all open connections of a handler, from time to time.
+
+    @ivar default_inactivity_seconds: how long a connection that set no period of its own may be silent; 0: for ever.
+    @ivar default_applied: how many connections were ended by the default.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, handler: NetHandler, clock: Any, frequency_seconds: float = 1, default_inactivity_seconds: float = 86400
+    ) -> None:
+        """
+        @param clock: for C{callLater}: the reactor or a L{twisted.internet.task.Clock}.
+        """
+        self.handler = handler
+        self.default_inactivity_seconds = default_inactivity_seconds
+        self.default_applied = 0
+        self._frequency_seconds = frequency_seconds
+        self._loop = LoopingCall(self.patrol)
+        self._loop.clock = clock
+
+    def startService(self) -> None:  # noqa: N802
+        """Begin to patrol."""
+        super().startService()
+        self._loop.start(self._frequency_seconds, now=False)
+
+    def stopService(self) -> None:  # noqa: N802
+        """Stop."""
+        super().stopService()
+        if self._loop.running:
+            self._loop.stop()
+
+    def patrol(self) -> None:
+        """See L{IInactivityCop.patrol}."""
+        handler = self.handler
+        now = handler.now = handler.seconds()
+        default = self.default_inactivity_seconds
+        late = []
+        for vc in handler.open_list:
+            deadline = vc.deadline
+            if deadline and now >= deadline:
+                late.append(vc)
+                continue
+            period = vc.inactivity_timeout_in if vc.inactivity_running else 0
+            if not period and default and (vc.read.enabled or vc.write.enabled):
+                period = default
+            if (period and now >= vc.last_activity + period) or (
+                vc.next_activity_timeout_at and now >= vc.next_activity_timeout_at
+            ):
+                late.append(vc)
+            elif vc.bulky and now >= vc.last_activity + 1:
+                vc.compact()
+        for vc in late:
+            try:
+                self._deal_with(vc, now)
+            except Exception:
+                handler._broken(vc)
+
+    def _deal_with(self, vc: Any, now: float) -> None:
+        # Whatever was told to one connection may have changed the next: look at each afresh.
+        if vc.deadline and now >= vc.deadline:
+            vc.deadline = 0.0
+            vc.deadline_passed()
+            return
+        if vc.closed:
+            return
+        own = vc.inactivity_timeout_in if vc.inactivity_running else 0
+        period = own
+        if not period and (vc.read.enabled or vc.write.enabled):
+            period = self.default_inactivity_seconds
+        if period and now >= vc.last_activity + period:
+            if own:
+                vc.inactivity_running = False
+            else:
+                self.default_applied += 1
+                vc.last_activity = now
+            vc.main_event(VC_EVENT_INACTIVITY_TIMEOUT)
+        elif vc.next_activity_timeout_at and now >= vc.next_activity_timeout_at:
+            vc.next_activity_timeout_at = 0.0
+            vc.main_event(VC_EVENT_ACTIVE_TIMEOUT)

@@ -1,0 +1,184 @@
+# -*- test-case-name: tests.test_poll -*-
+"""
+Who asks the kernel: L{EdgePollDescriptor} on Linux, L{ReactorPollDescriptor} on every reactor with descriptors.
+
+A connection's direction is I{triggered} when trying again could get somewhere.  The kernel's word is one source of that;
+losing the trigger is the connection's own affair.  So all that is asked of a poll descriptor is to set it again:
+
+  - Edge-triggered epoll does so by itself: every connection is registered once, for both directions, and the kernel
+    speaks up when something changes.  Its one descriptor is readable for the reactor when it has something to say.
+  - A reactor watches levels.  A direction is watched from the moment it loses its trigger (L{IPollDescriptor.rest}) to
+    the moment it gets it back, so a connection whose user does not want bytes costs nothing.
+
+Source: seed, "NetHandler"; behaviour 1.6; ATS C{P_UnixNet.h}.
+"""
+
+import select
+from typing import Any
+
+from zope.interface import implementer
+
+from twisted.internet.interfaces import IReadDescriptor, IReadWriteDescriptor
+
+from atstls.eventsystem.vio import NetState
+from atstls.interfaces import IPollDescriptor
+from atstls.net.handler import NetHandler
+
+EVENTS_A_POLL = 512
+
+
+@implementer(IPollDescriptor, IReadDescriptor)
+class EdgePollDescriptor:
+    """Edge-triggered epoll, itself watched by the reactor."""
+
+    def __init__(self, reactor: Any, handler: NetHandler) -> None:
+        self.reactor = reactor
+        self.handler = handler
+        self.epoll = select.epoll()
+        self._watched: dict[int, Any] = {}
+        self._interest = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+        reactor.addReader(self)
+
+    def start(self, vc: Any) -> None:
+        """See L{IPollDescriptor.start}."""
+        self._watched[vc.fd] = vc
+        self.epoll.register(vc.fd, self._interest)
+
+    def stop(self, vc: Any) -> None:
+        """See L{IPollDescriptor.stop}."""
+        if self._watched.pop(vc.fd, None) is not None:
+            self.epoll.unregister(vc.fd)
+
+    def rest(self, vc: Any, state: NetState) -> None:
+        """See L{IPollDescriptor.rest}: nothing to do, and so L{NetHandler.rest} is not even called."""
+
+    def poll(self) -> None:
+        """Mark what the kernel says."""
+        watched = self._watched
+        handler = self.handler
+        for fd, events in self.epoll.poll(0, EVENTS_A_POLL):
+            vc = watched.get(fd)
+            if vc is None:
+                continue
+            if events & 0x2019:  # EPOLLIN, EPOLLERR, EPOLLHUP, EPOLLRDHUP
+                state = vc.read
+                state.triggered = state.polled = True
+                if events & 0x2018:
+                    vc.read_hup = True
+                if not state.queued and (state.enabled or state.urgent):
+                    state.queued = True
+                    handler.read_ready.append(vc)
+            if events & 0x001C:  # EPOLLOUT, EPOLLERR, EPOLLHUP
+                state = vc.write
+                state.triggered = state.polled = True
+                if not state.queued and (state.enabled or state.urgent):
+                    state.queued = True
+                    handler.write_ready.append(vc)
+
+    # What the reactor calls.
+
+    def fileno(self) -> int:
+        """The descriptor of the epoll set."""
+        return self.epoll.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802
+        """What the reactor's log calls us."""
+        return "atstls"
+
+    def doRead(self) -> None:  # noqa: N802
+        """The kernel has something to say."""
+        self.poll()
+        self.handler.turn()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        """The reactor stops, or L{close} was called."""
+        self.close()
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        if not self.epoll.closed:
+            self.reactor.removeReader(self)
+            self.epoll.close()
+            self._watched.clear()
+
+
+@implementer(IReadWriteDescriptor)
+class _Watch:
+    """One connection as a reactor sees it."""
+
+    def __init__(self, poll: "ReactorPollDescriptor", vc: Any) -> None:
+        self.poll = poll
+        self.vc = vc
+        self.fd = vc.fd
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def logPrefix(self) -> str:  # noqa: N802
+        return "atstls"
+
+    def doRead(self) -> None:  # noqa: N802
+        self.poll.reactor.removeReader(self)
+        # The reactor cannot tell a last byte from the end behind it: being asked again is cheap here.
+        self.poll.handler.mark_read(self.vc)
+        self.poll.handler.turn()
+
+    def doWrite(self) -> None:  # noqa: N802
+        self.poll.reactor.removeWriter(self)
+        self.poll.handler.mark_write(self.vc)
+        self.poll.handler.turn()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        # A reactor says so when it saw the descriptor in error, or when it stops.  Let both directions find out.
+        self.poll.stop(self.vc)
+        self.vc.read_hup = True
+        self.poll.handler.mark_read(self.vc)
+        self.poll.handler.mark_write(self.vc)
+        self.poll.handler.turn()
+
+
+@implementer(IPollDescriptor)
+class ReactorPollDescriptor:
+    """The reactor's own set of descriptors, as if it were edge-triggered."""
+
+    def __init__(self, reactor: Any, handler: NetHandler) -> None:
+        self.reactor = reactor
+        self.handler = handler
+        self._watches: dict[int, _Watch] = {}
+
+    def start(self, vc: Any) -> None:
+        """See L{IPollDescriptor.start}."""
+        watch = self._watches[vc.fd] = _Watch(self, vc)
+        if not vc.read.triggered:
+            self.reactor.addReader(watch)
+        if not vc.write.triggered:
+            self.reactor.addWriter(watch)
+
+    def stop(self, vc: Any) -> None:
+        """See L{IPollDescriptor.stop}."""
+        watch = self._watches.pop(vc.fd, None)
+        if watch is not None:
+            self.reactor.removeReader(watch)
+            self.reactor.removeWriter(watch)
+
+    def rest(self, vc: Any, state: NetState) -> None:
+        """See L{IPollDescriptor.rest}."""
+        watch = self._watches.get(vc.fd)
+        if watch is None:
+            return
+        if state is vc.read:
+            self.reactor.addReader(watch)
+        else:
+            self.reactor.addWriter(watch)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        for watch in list(self._watches.values()):
+            self.stop(watch.vc)
+
+
+def make_poll_descriptor(reactor: Any, handler: NetHandler) -> EdgePollDescriptor | ReactorPollDescriptor:
+    """The best one that this system has."""
+    if hasattr(select, "epoll"):
+        return EdgePollDescriptor(reactor, handler)
+    return ReactorPollDescriptor(reactor, handler)

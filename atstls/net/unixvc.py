@@ -1,0 +1,705 @@
+# -*- test-case-name: tests.test_unixvc -*-
+"""
+L{UnixNetVConnection}: a connection whose bytes are not encrypted, and the frame of one whose bytes are.
+
+Reads and writes are written here, once.  TLS fills in small steps and nothing else: C{_prepare} (is there a
+connection to speak of yet?), C{_pull} (bytes into a buffer), C{_push} (bytes out of one), C{_attend} (what the connection
+itself has to send) and the goodbye.  Who calls:
+
+  - L{NetAccept<atstls.net.accept.NetAccept>} or L{NetProcessor<atstls.net.processor.NetProcessor>} make it, give it a
+    socket and C{start} it;
+  - L{NetHandler<atstls.net.handler.NetHandler>} calls C{net_read_io} and C{net_write_io}, in a turn, when a direction is
+    enabled (or urgent) and triggered;
+  - L{InactivityCop<atstls.net.cop.InactivityCop>} calls C{main_event} and C{deadline_passed}.
+
+After a call-back nothing is as it was: the user may have closed the connection or put another request in the place of
+the first, so both are looked at again.
+
+Results of C{_pull} and C{_push} are plain integers: more than 0 are bytes, the rest are the names below; the reason of a
+failure is in C{lerrno} and C{error}.
+
+Source: seed, "net_read_io", "write_to_net_io"; behaviour 1.4 to 1.9.
+"""
+
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from zope.interface import implementer
+
+from atstls.errors import AtsTlsError, LocalError, PeerVanished
+from atstls.events import (
+    VC_EVENT_ACTIVE_TIMEOUT,
+    VC_EVENT_EOS,
+    VC_EVENT_ERROR,
+    VC_EVENT_INACTIVITY_TIMEOUT,
+    VC_EVENT_READ_COMPLETE,
+    VC_EVENT_READ_READY,
+    VC_EVENT_WRITE_COMPLETE,
+    VC_EVENT_WRITE_READY,
+)
+from atstls.eventsystem.iobuffer import IOBufferReader, MIOBuffer
+from atstls.eventsystem.vio import (
+    ABORT,
+    CLOSE,
+    NONE,
+    READ,
+    SHUTDOWN_READ,
+    SHUTDOWN_READWRITE,
+    SHUTDOWN_WRITE,
+    VIO,
+    WRITE,
+    NetState,
+)
+from atstls.interfaces import IContinuation, INetVConnection
+from atstls.net.connection import Address, NetVCOptions, reset_on_close
+from atstls.net.handler import NetHandler
+
+WOULD_BLOCK: Final = 0
+NO_ROOM: Final = -1
+ENDED: Final = -2
+FAILED: Final = -3
+
+TRANSPORT_DEFAULT: Final = 1
+TRANSPORT_BLIND_TUNNEL: Final = 2
+
+_GONE = (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
+_TERMINAL = (VC_EVENT_EOS, VC_EVENT_ERROR, VC_EVENT_INACTIVITY_TIMEOUT, VC_EVENT_ACTIVE_TIMEOUT)
+
+
+@implementer(INetVConnection)
+class UnixNetVConnection:
+    """
+    A connection over TCP or a UNIX socket.
+
+    @ivar closed: 0 while it is open; 1 after an ordinary C{do_io_close}, -1 after one that says why.
+    @ivar recursion: call-backs into the user that have not returned; it is freed when there are none.
+    @ivar read_hup: the kernel said that the peer has ended: an end may stand behind a short read.
+    @ivar last_activity: when the last byte moved, in the handler's time.
+    @ivar deadline: when L{deadline_passed} is called, whatever moves; 0.0 for never.
+    @ivar ready: there is a connection to speak of; what comes first (TLS) is done.
+    @ivar bulky: L{compact} would give memory back.
+    @ivar on_free: called once, when the descriptor is closed: whoever counts connections.
+    """
+
+    __slots__ = (
+        "__weakref__", "_local", "_remote", "args", "attributes", "bulky", "clean_shutdown", "closed", "deadline",
+        "error", "fd", "id", "inactivity_running", "inactivity_timeout_in", "is_client", "last_activity", "lerrno",
+        "active_timeout_in", "next_activity_timeout_at", "nh", "on_free", "options", "read", "read_hup", "read_shut",
+        "ready", "recursion", "socket", "submit_time", "write", "write_shut",
+    )  # fmt: skip
+
+    def __init__(self, nh: NetHandler) -> None:
+        self.nh = nh
+        self.socket: socket.socket = None  # type: ignore[assignment]  # from the first start() to free()
+        self.fd = -1
+        self.id = 0
+        self.submit_time = 0.0
+        self.read = NetState(self)
+        self.write = NetState(self)
+        self.ready = True
+        self.closed = 0
+        self.recursion = 0
+        self.lerrno = 0
+        self.error: AtsTlsError | OSError | None = None
+        self.clean_shutdown = False
+        self.read_hup = False
+        self.read_shut = self.write_shut = False
+        self.last_activity = nh.now
+        self.inactivity_timeout_in = self.active_timeout_in = 0.0
+        self.inactivity_running = False
+        self.next_activity_timeout_at = 0.0
+        self.deadline = 0.0
+        self.attributes = TRANSPORT_DEFAULT
+        self.is_client = False
+        self.bulky = False
+        self.options: NetVCOptions | None = None
+        self.args: dict[str, Any] | None = None
+        self.on_free: Callable[[], None] | None = None
+        self._remote: Address | None = None
+        self._local: Address | None = None
+
+    def __copy__(self) -> Any:
+        raise LocalError("a connection cannot be copied")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {'to' if self.is_client else 'from'} {self.peer_name()}>"
+
+    # Beginning.
+
+    def start(self, sock: socket.socket, remote: Address | None = None) -> None:
+        """
+        Take C{sock}, which is non-blocking, connected or on its way, and be watched.
+
+        @raise OSError: it cannot be watched; the caller closes the socket.
+        """
+        self.socket = sock
+        self.fd = sock.fileno()
+        self._remote = remote
+        self.last_activity = self.nh.now
+        assert self.nh.poll is not None
+        self.nh.poll.start(self)
+        self.nh.open_list.add(self)
+
+    # Requests.
+
+    def do_io_read(self, cont: IContinuation | None, nbytes: int, buffer: MIOBuffer | None) -> VIO | None:
+        """See L{IVConnection.do_io_read}."""
+        if cont is None and nbytes:
+            raise LocalError("a read of some bytes needs a continuation")
+        if self.closed:
+            return None
+        state = self.read
+        vio = state.vio
+        vio.op = READ
+        vio.cont = cont
+        vio.nbytes = nbytes
+        vio.ndone = 0
+        vio.disabled = False
+        if buffer is None:
+            vio.clear()
+            self._disable(state)
+        else:
+            vio.writer = buffer
+            vio.reader = None
+            if not state.enabled:
+                self.reenable(vio)
+        return vio
+
+    def do_io_write(self, cont: IContinuation | None, nbytes: int, reader: IOBufferReader | None) -> VIO | None:
+        """See L{IVConnection.do_io_write}."""
+        if cont is None and nbytes:
+            raise LocalError("a write of some bytes needs a continuation")
+        if self.closed:
+            return None
+        state = self.write
+        vio = state.vio
+        vio.op = WRITE
+        vio.cont = cont
+        vio.nbytes = nbytes
+        vio.ndone = 0
+        vio.disabled = False
+        state.owed = False
+        if reader is None:
+            vio.clear()
+            self._disable(state)
+        else:
+            vio.reader = reader
+            vio.writer = reader.buffer
+            if nbytes and not state.enabled:
+                self.reenable(vio)
+        return vio
+
+    def do_io(self, op: int, cont: IContinuation | None = None, nbytes: int = 0, buffer: Any = None) -> VIO | None:
+        """Any of the requests by its number in L{atstls.eventsystem.vio}."""
+        if op == READ:
+            return self.do_io_read(cont, nbytes, buffer)
+        if op == WRITE:
+            return self.do_io_write(cont, nbytes, buffer)
+        if op == CLOSE:
+            self.do_io_close()
+        elif op == ABORT:
+            self.do_io_close(errno.ECONNABORTED)
+        elif op in (SHUTDOWN_READ, SHUTDOWN_WRITE, SHUTDOWN_READWRITE):
+            self.do_io_shutdown(op)
+        else:
+            raise LocalError(f"{op} is no operation of a connection")
+        return None
+
+    def reenable(self, vio: VIO) -> None:
+        """Let C{vio} go on; from any thread.  See L{IVIO.reenable}."""
+        if self.closed or vio.disabled:
+            return
+        nh = self.nh
+        if nh.thread != threading.get_ident():
+            nh.reactor.callFromThread(vio.reenable)
+            return
+        state = vio.state
+        state.enabled = True
+        if self.inactivity_timeout_in and not self.inactivity_running:
+            self.inactivity_running = True
+            self.last_activity = nh.now
+        if state.triggered and not state.queued:
+            if state is self.read:
+                nh.queue_read(self)
+            else:
+                nh.queue_write(self)
+
+    def reenable_re(self, vio: VIO) -> None:
+        """Let C{vio} go on at once, and so perhaps call back from within.  See L{IVIO.reenable_re}."""
+        if self.closed or vio.disabled:
+            return
+        state = vio.state
+        state.enabled = True
+        if not state.triggered or self.recursion or self.nh.thread != threading.get_ident():
+            # Within a call-back of this very connection at once would mean twice at the same time.
+            state.enabled = False
+            self.reenable(vio)
+        elif state is self.read:
+            self.net_read_io()
+        else:
+            self.net_write_io()
+
+    def enable_read(self) -> None:
+        """Both directions want to go on (seed: C{enableRead})."""
+        for state in (self.read, self.write):
+            if not state.enabled:
+                self.reenable(state.vio)
+
+    def _disable(self, state: NetState) -> None:
+        state.enabled = False
+        if not self.read.enabled and not self.write.enabled:
+            self.inactivity_running = False
+
+    def do_io_shutdown(self, howto: int) -> None:
+        """See L{IVConnection.do_io_shutdown}."""
+        if self.closed:
+            return
+        if howto in (SHUTDOWN_READ, SHUTDOWN_READWRITE):
+            self.read_shut = True
+            self._disable(self.read)
+            self.read.vio.stop()
+        if howto in (SHUTDOWN_WRITE, SHUTDOWN_READWRITE) and not self.write_shut:
+            self.write_shut = True
+            self._disable(self.write)
+            self.write.vio.stop()
+            self._end_writing()
+
+    def _end_writing(self) -> None:
+        """Tell the peer that no more bytes come."""
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # It is gone, which the reading side will tell.
+
+    def do_io_close(self, lerrno: int = -1) -> None:
+        """See L{IVConnection.do_io_close}."""
+        if self.closed:
+            return
+        self.closed = 1
+        if lerrno != -1:
+            self.closed = -1
+            if lerrno:
+                self.lerrno = lerrno
+        for state in (self.read, self.write):
+            state.enabled = state.owed = False
+            state.vio.stop()
+        self.inactivity_running = False
+        self.next_activity_timeout_at = 0.0
+        self._say_goodbye()
+        if not self.recursion:
+            self._leave()
+
+    def _say_goodbye(self) -> None:
+        """C{do_io_close} was called."""
+        if self.closed < 0 and self.socket is not None:
+            reset_on_close(self.socket)
+
+    def _leave(self) -> None:
+        """Nobody uses the connection any more: free it, or see to what it still has to send first."""
+        self.free()
+
+    def free(self) -> None:
+        """Close the descriptor and let go of everything.  Harmless when called twice."""
+        self.closed = self.closed or 1
+        sock = self.socket
+        if sock is None:
+            return
+        nh = self.nh
+        nh.open_list.discard(self)
+        assert nh.poll is not None
+        nh.poll.stop(self)
+        self.socket = None  # type: ignore[assignment]
+        sock.close()
+        self.deadline = 0.0
+        for state in (self.read, self.write):
+            state.enabled = state.urgent = state.owed = False
+            state.vio.stop()
+            state.vio.vc_server = None
+        self.args = None
+        on_free, self.on_free = self.on_free, None
+        if on_free is not None:
+            on_free()
+
+    # Telling the user.
+
+    def signal(self, event: int, state: NetState) -> bool:
+        """
+        Tell the continuation of one direction.
+
+        @return: True: the connection is still there.  False: touch nothing of it.
+        """
+        vio = state.vio
+        cont = vio.cont
+        if cont is None:
+            if event not in _TERMINAL:
+                raise LocalError(f"nobody is there to be told of event {event}")
+            self.do_io_close()
+            return False
+        self.recursion += 1
+        try:
+            cont.handle_event(event, vio)
+        finally:
+            self.recursion -= 1
+        if self.closed:
+            if not self.recursion:
+                self._leave()
+            return False
+        return True
+
+    def signal_done(self, event: int, state: NetState) -> bool:
+        """Tell of the last event of a request: it is disabled first, so that a new one can take its place."""
+        state.enabled = False
+        if not self.signal(event, state):
+            return False
+        if state.enabled and state.triggered and not state.queued:
+            if state is self.read:
+                self.nh.queue_read(self)
+            else:
+                self.nh.queue_write(self)
+        return True
+
+    def signal_error(self, state: NetState, lerrno: int, error: AtsTlsError | OSError | None = None) -> bool:
+        """Tell of a fatal error; the reason is there to be read first."""
+        self.lerrno = lerrno
+        self.error = error
+        state.triggered = False
+        return self.signal_done(VC_EVENT_ERROR, state)
+
+    def main_event(self, event: int) -> None:
+        """
+        A timeout: the reader is told, then the writer unless it is the same, or the timer was set again.
+
+        Source: behaviour 1.9, "Delivery".
+        """
+        reader, writer = self.read.vio, self.write.vio
+        told = None
+        write_cont = writer.cont
+        if reader.op == READ and not self.read_shut:
+            told = reader.cont
+            if not self.signal(event, self.read):
+                return
+            if event == VC_EVENT_INACTIVITY_TIMEOUT and self.inactivity_running:
+                return
+            if event == VC_EVENT_ACTIVE_TIMEOUT and self.next_activity_timeout_at:
+                return
+        if writer.op == WRITE and not self.write_shut and writer.cont is write_cont and write_cont is not told:
+            self.signal(event, self.write)
+        elif told is None and reader.op == NONE and writer.op == NONE:
+            self.do_io_close()  # Nobody uses it: a connection without a user does not stay for ever.
+
+    def deadline_passed(self) -> None:
+        """The state that set C{deadline} lasted too long."""
+        self.free()
+
+    def compact(self) -> None:
+        """Silent for a while: give back memory that only a busy connection needs."""
+        self.bulky = False
+
+    # Reading.
+
+    def net_read_io(self) -> None:
+        """Move bytes from the peer into the read VIO's buffer, once, and tell of it.  Called in a turn."""
+        if not self.ready and not self._prepare():
+            return
+        state = self.read
+        vio = state.vio
+        if not state.enabled or vio.op != READ:
+            state.enabled = False
+            return
+        ntodo = vio.nbytes - vio.ndone
+        writer = vio.writer
+        if ntodo <= 0 or writer is None:
+            self._disable(state)
+            return
+        n = self._pull(writer, ntodo)
+        if n > 0:
+            vio.ndone += n
+            nh = self.nh
+            self.last_activity = nh.now
+            if n == ntodo:
+                self.signal_done(VC_EVENT_READ_COMPLETE, state)
+                return
+            # signal(), in place: this is done for every piece of every stream.
+            cont = vio.cont
+            assert cont is not None
+            self.recursion += 1
+            try:
+                cont.handle_event(VC_EVENT_READ_READY, vio)
+            finally:
+                self.recursion -= 1
+            if self.closed:
+                if not self.recursion:
+                    self._leave()
+            elif state.triggered and state.enabled and not state.queued:
+                state.queued = True
+                nh.read_ready.append(self)
+        elif n == WOULD_BLOCK:
+            if state.triggered:
+                self.nh.queue_read(self)
+        elif n == NO_ROOM:
+            self._disable(state)
+        elif n == ENDED:
+            state.triggered = False
+            self.signal_done(VC_EVENT_EOS, state)
+        else:
+            self.signal_error(state, self.lerrno or errno.EIO, self.error)
+
+    def _prepare(self) -> bool:
+        """Get on with what comes before the first byte.  True: it is done."""
+        return True
+
+    def _pull(self, writer: MIOBuffer, limit: int) -> int:
+        """Up to C{limit} bytes from the kernel into C{writer}."""
+        block = writer.write_block()
+        if block is None:
+            return NO_ROOM
+        end = block.end
+        room = block.size - end
+        if limit < room:
+            room = limit
+        try:
+            n = self.socket.recv_into(block.view[end:] if end else block.memory, room)
+        except BlockingIOError:
+            self._rest(self.read)
+            return WOULD_BLOCK
+        except OSError as exc:
+            return self._read_failed(exc)
+        if n:
+            writer.fill(n)
+            if n < room:
+                if not self.read_hup:
+                    state = self.read
+                    state.triggered = False
+                    rest = self.nh.rest
+                    if rest is not None:
+                        rest(self, state)
+            elif not end:
+                writer.grow()
+            return n
+        self.clean_shutdown = True
+        return ENDED
+
+    def _rest(self, state: NetState) -> None:
+        """Nothing to be had of the kernel until it says so."""
+        state.triggered = state.polled = False
+        rest = self.nh.rest
+        if rest is not None:
+            rest(self, state)
+
+    def _read_failed(self, exc: OSError) -> int:
+        """A reset is an end, though not a clean one (N063); anything else is an error."""
+        self.lerrno = exc.errno or errno.EIO
+        self.error = exc
+        if self.lerrno in _GONE:
+            self.clean_shutdown = False
+            self.error = PeerVanished(os.strerror(self.lerrno))
+            return ENDED
+        return FAILED
+
+    # Writing.
+
+    def net_write_io(self) -> None:
+        """Move bytes of the write VIO to the peer, once, and tell of it.  Called in a turn."""
+        state = self.write
+        if state.urgent and not self._attend():
+            return
+        if not self.ready and not self._prepare():
+            return
+        vio = state.vio
+        if state.owed:
+            state.owed = False
+            self.signal_done(VC_EVENT_WRITE_COMPLETE, state)
+            return
+        if not state.enabled or vio.op != WRITE:
+            state.enabled = False
+            return
+        reader = vio.reader
+        ntodo = vio.nbytes - vio.ndone
+        if ntodo <= 0 or reader is None:
+            self._disable(state)
+            return
+        towrite = reader.avail
+        asked = False
+        if towrite >= ntodo:
+            towrite = ntodo
+        elif reader.buffer.has_room():
+            asked = True
+            if not self.signal(VC_EVENT_WRITE_READY, state):
+                return
+            reader = vio.reader
+            if not state.enabled or reader is None:
+                return
+            ntodo = vio.nbytes - vio.ndone
+            towrite = reader.avail if reader.avail < ntodo else ntodo
+        if towrite <= 0:
+            self._disable(state)
+            return
+        n = self._push(reader, towrite)
+        if n > 0:
+            vio.ndone += n
+            nh = self.nh
+            self.last_activity = nh.now
+            if n == ntodo:
+                if state.urgent:
+                    state.owed = True  # WRITE_COMPLETE means that the kernel has it.
+                else:
+                    self.signal_done(VC_EVENT_WRITE_COMPLETE, state)
+                return
+            if not asked:
+                if not self.signal(VC_EVENT_WRITE_READY, state):
+                    return
+                reader = vio.reader
+            if not state.enabled or reader is None:
+                return
+            if not reader.avail:
+                self._disable(state)
+            elif state.triggered and not state.queued:
+                state.queued = True
+                nh.write_ready.append(self)
+        elif n == FAILED:
+            self.signal_error(state, self.lerrno or errno.EPIPE, self.error)
+        elif state.triggered:
+            self.nh.queue_write(self)
+
+    def _attend(self) -> bool:
+        """Get on with what the connection itself has to send.  True: it is done."""
+        self.write.urgent = False
+        return True
+
+    def _push(self, reader: IOBufferReader, towrite: int) -> int:
+        """Up to C{towrite} bytes of C{reader} to the kernel; they are consumed."""
+        block = reader.block
+        offset = reader.offset
+        assert block is not None
+        if block.end - offset >= towrite:
+            try:
+                n = self.socket.send(block.view[offset : offset + towrite])
+            except BlockingIOError:
+                self._rest(self.write)
+                return WOULD_BLOCK
+            except OSError as exc:
+                return self._write_failed(exc)
+        else:
+            views = []
+            rest = towrite
+            while rest and len(views) < 16:
+                assert block is not None
+                count = min(block.end - offset, rest)
+                if count > 0:
+                    views.append(block.view[offset : offset + count])
+                    rest -= count
+                    offset += count
+                if rest:
+                    offset -= block.end
+                    block = block.next
+                    assert block is not None or not rest
+                    offset += block.start if block is not None else 0
+            towrite -= rest
+            try:
+                n = self.socket.sendmsg(views)
+            except BlockingIOError:
+                self._rest(self.write)
+                return WOULD_BLOCK
+            except OSError as exc:
+                return self._write_failed(exc)
+            finally:
+                del views
+        reader.consume(n)
+        if n < towrite:
+            self._rest(self.write)
+        return n
+
+    def _write_failed(self, exc: OSError) -> int:
+        self.lerrno = exc.errno or errno.EPIPE
+        self.error = PeerVanished(os.strerror(self.lerrno)) if self.lerrno in _GONE else exc
+        return FAILED
+
+    # Timeouts.
+
+    def set_inactivity_timeout(self, seconds: float) -> None:
+        """See L{INetVConnection.set_inactivity_timeout}."""
+        self.inactivity_timeout_in = seconds
+        self.inactivity_running = seconds > 0
+        self.last_activity = self.nh.now = self.nh.seconds()
+
+    def cancel_inactivity_timeout(self) -> None:
+        """See L{INetVConnection.cancel_inactivity_timeout}."""
+        self.inactivity_timeout_in = 0.0
+        self.inactivity_running = False
+
+    def get_inactivity_timeout(self) -> float:
+        """The period, whether it runs now or not; 0: off."""
+        return self.inactivity_timeout_in
+
+    def set_active_timeout(self, seconds: float) -> None:
+        """See L{INetVConnection.set_active_timeout}."""
+        self.active_timeout_in = seconds
+        self.next_activity_timeout_at = self.nh.seconds() + seconds if seconds > 0 else 0.0
+
+    def cancel_active_timeout(self) -> None:
+        """See L{INetVConnection.cancel_active_timeout}."""
+        self.active_timeout_in = 0.0
+        self.next_activity_timeout_at = 0.0
+
+    def get_active_timeout(self) -> float:
+        """The period; 0: off."""
+        return self.active_timeout_in
+
+    # Facts.
+
+    def get_remote_addr(self) -> Address | None:
+        """See L{INetVConnection.get_remote_addr}."""
+        if self._remote is None and self.socket is not None:
+            try:
+                self._remote = self.socket.getpeername()[:2] or None
+            except OSError:
+                return None
+        return self._remote
+
+    def get_local_addr(self) -> Address | None:
+        """See L{INetVConnection.get_local_addr}."""
+        if self._local is None and self.socket is not None:
+            try:
+                name = self.socket.getsockname()
+            except OSError:
+                return None
+            self._local = name[:2] if isinstance(name, tuple) else name
+        return self._local
+
+    def set_remote_addr(self, address: Address) -> None:
+        """Say that the peer is C{address}, as a load balancer in between may know better than the socket."""
+        self._remote = address
+
+    def set_local_addr(self, address: Address) -> None:
+        """Say what the peer connected to."""
+        self._local = address
+
+    def peer_name(self) -> str:
+        """The peer for a log line."""
+        address = self.get_remote_addr()
+        if isinstance(address, tuple):
+            host, port = address
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return "unix" if address is None or not address else str(address)
+
+    def get_socket(self) -> int:
+        """The descriptor's number; -1 when there is none."""
+        return self.fd if self.socket is not None else -1
+
+    def set_arg(self, key: str, value: Any) -> None:
+        """Keep C{value} with the connection, until it is freed."""
+        if self.args is None:
+            self.args = {}
+        self.args[key] = value
+
+    def get_arg(self, key: str) -> Any:
+        """What was kept under C{key}, or C{None}."""
+        return None if self.args is None else self.args.get(key)
+
+    def get_ssl_handshake_complete(self) -> bool:
+        """There is no handshake to wait for."""
+        return True
