@@ -3,7 +3,7 @@
 TLS alerts: their numbers, their names, and the one kind of alert that we write ourselves.
 
 OpenSSL writes the alerts of a handshake that it takes part in.  A client that is refused before OpenSSL has seen its
-hello gets L{alert_record} from us.  Source: RFC 8446 section 6 and its appendix B.2; behaviour.md 6.3.
+hello gets L{alert_record} from us.  Source: RFC 8446 section 6 and its appendix B.2; behaviour 6.3.
 """
 
 from typing import Final

@@ -20,12 +20,13 @@ OpenSSL in another).  Hence:
   - Lengths are checked strictly, everywhere where we would rely on them; numbers that we do not know (new extensions,
     GREASE of RFC 8701) are passed over.
   - A hello that we cannot read goes to OpenSSL all the same, since it knows the right alert.  Should OpenSSL read it
-    after all, then the two disagree, and B{the caller must fail the connection}: it was routed by nobody.
+    after all (it takes strange bytes in names, and an extension twice if it does not know it), then the two disagree,
+    and B{the caller must fail the connection}: it was routed by nobody.
 
 Not chosen: parsing again from the start whenever bytes arrive (short, but quadratic), and parsing across record
 boundaries without joining (no copy, but every field needs two cases).
 
-Source: RFC 8446 sections 4.1.2, 4.2 and 5.1; RFC 6066 section 3; RFC 7301; behaviour.md 6.3, S059, A007, A083, A125.
+Source: RFC 8446 sections 4.1.2, 4.2 and 5.1; RFC 6066 section 3; RFC 7301; behaviour 6.3, rows S059, A007, A083, A125.
 """
 
 from __future__ import annotations
@@ -91,9 +92,12 @@ class HelloState(Enum):
     COMPLETE = "complete"
     """The hello is there; bytes after it may be there as well."""
     NOT_TLS = "not TLS"
-    """The first byte is no handshake record's.  An SSLv2 hello is among these (behaviour.md, O48)."""
+    """The first byte is no handshake record's.  An SSLv2 hello is among these (behaviour O48)."""
     MALFORMED = "malformed"
-    """A TLS record, but no ClientHello that we can read.  Give the bytes to OpenSSL, which knows the right alert."""
+    """
+    A TLS record, but no ClientHello that we can read.  Give the bytes to OpenSSL, which knows the right alert; and if
+    it takes them after all, fail the connection with the one in L{HelloReader.error}.
+    """
     TOO_LARGE = "too large"
     """No end within L{LIMIT_BYTES}, or it announces that there will be none."""
 
@@ -134,67 +138,63 @@ class HelloReader:
         return self.state
 
     def _read_records(self) -> None:
+        """Go through the records that are whole now, and find out how many bytes the next answer takes."""
         raw = self.raw
         if raw[0] != _HANDSHAKE:
-            return self._fail(HelloState.NOT_TLS, "the first byte is not TLS")
-        while True:
+            self._fail(HelloState.NOT_TLS, "the first byte is not TLS")
+        while self.state is HelloState.NEED_MORE:
             record = self._record
             body = record + _RECORD_HEADER
             if body > LIMIT_BYTES:
-                return self._fail(HelloState.TOO_LARGE, "the hello has no end", ILLEGAL_PARAMETER)
+                self._fail(HelloState.TOO_LARGE, "the hello has no end", ILLEGAL_PARAMETER)
+                return
             if len(raw) < body:
                 self._wanted = body
                 return
             if raw[record] != _HANDSHAKE or raw[record + 1] != 3:
-                return self._fail(HelloState.MALFORMED, "a record that is no handshake record", UNEXPECTED_MESSAGE)
+                self._fail(HelloState.MALFORMED, "a record that is no handshake record", UNEXPECTED_MESSAGE)
+                return
             length = raw[record + 3] << 8 | raw[record + 4]
             if length > RECORD_LIMIT_BYTES:
-                return self._fail(HelloState.MALFORMED, "a record that is too long", RECORD_OVERFLOW)
+                self._fail(HelloState.MALFORMED, "a record that is too long", RECORD_OVERFLOW)
+                return
             end = body + length
             if end > LIMIT_BYTES:
-                return self._fail(HelloState.TOO_LARGE, "the hello has no end", ILLEGAL_PARAMETER)
+                self._fail(HelloState.TOO_LARGE, "the hello has no end", ILLEGAL_PARAMETER)
+                return
             if len(raw) < end:
                 self._wanted = end
                 return
             self._message += raw[body:end]
             self._record = end
-            if self._read_message(end):
-                return
+            self._read_message()
 
-    def _read_message(self, end: int) -> bool:
-        """
-        Look at the records joined so far.
-
-        @param end: where in C{raw} the last of them ends.
-        @return: whether the state is final now.
-        """
+    def _read_message(self) -> None:
+        """Look at what the records so far make together."""
         message = self._message
         if message and message[0] != _CLIENT_HELLO:
             self._fail(HelloState.MALFORMED, "a handshake message other than a hello", UNEXPECTED_MESSAGE)
-            return True
+            return
         if len(message) < _MESSAGE_HEADER:
-            return False
+            return
         size = _MESSAGE_HEADER + int.from_bytes(message[1:_MESSAGE_HEADER], "big")
         missing = size - len(message)
         if missing > 0:
-            if end + _RECORD_HEADER + missing > LIMIT_BYTES:
+            if self._record + _RECORD_HEADER + missing > LIMIT_BYTES:
                 self._fail(HelloState.TOO_LARGE, f"a hello of {size} bytes", ILLEGAL_PARAMETER)
-                return True
-            return False
+            return
         try:
             self.hello = parse_hello(bytes(message[:size]))
         except BadClientHello as error:
-            self._end(HelloState.MALFORMED, error)
+            # A new error: the traceback of this one knows our frame, which would make a cycle of the two of us.
+            self._fail(HelloState.MALFORMED, str(error), error.alert)
         else:
-            self._end(HelloState.COMPLETE)
-        return True
+            self.state = HelloState.COMPLETE
+            self._message = bytearray()
 
     def _fail(self, state: HelloState, reason: str, alert: int | None = None) -> None:
-        self._end(state, BadClientHello(reason, alert))
-
-    def _end(self, state: HelloState, error: BadClientHello | None = None) -> None:
         self.state = state
-        self.error = error
+        self.error = BadClientHello(reason, alert)
         self._message = bytearray()
 
 
@@ -442,7 +442,7 @@ def _server_name(body: bytes) -> tuple[str, bytes]:
 
 
 def _protocols(body: bytes) -> tuple[bytes, ...]:
-    """The names in an extension of type ALPN.  Source: RFC 7301 section 3.1, which allows neither no nor empty names."""
+    """The names in an extension of type ALPN.  Source: RFC 7301 section 3.1: at least one, and none that is empty."""
     _check_vector(body, 2, 1)
     names = []
     at = 2
@@ -468,7 +468,7 @@ def _hexadecimal(numbers: Iterable[int]) -> str:
 
 
 def _ja4_alpn(alpn: tuple[bytes, ...]) -> str:
-    """The first and the last character of the first protocol, or of its hexadecimal digits where these are no letters."""
+    """The first and last character of the first protocol, or of its hexadecimal digits where these are no letters."""
     if not alpn:
         return "00"
     first = alpn[0]
