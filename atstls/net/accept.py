@@ -1,0 +1,295 @@
+# -*- test-case-name: tests.test_accept -*-
+"""
+L{NetAccept}: a listening socket, and the loop that empties its queue.
+
+The socket, its options and its life are Twisted's (L{twisted.internet.tcp.Port}); ours is what happens when it is
+readable.  An accepted connection is counted, made into a connection object by the processor, watched, and given to the
+continuation as NET_EVENT_ACCEPT; its first read is tried without waiting for the kernel's word, since its bytes may have
+come along.
+
+Without descriptors left, accepting fails and the socket stays readable: a loop that only tries again would spin.  One
+descriptor is held in reserve; it is let go to accept those who wait and to close them, which they notice, and taken
+again.  If even that is not to be had, the socket rests for a moment.
+
+Source: seed, "SSLNetAccept"; behaviour 1.11 and N090 to N095; ATS C{UnixNetAccept.cc}.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from zope.interface import implementer
+
+from twisted.internet import tcp, unix
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.logger import Logger
+
+from atstls.events import (
+    EVENT_ERROR,
+    NET_EVENT_ACCEPT,
+    NET_EVENT_ACCEPT_FAILED,
+    NET_EVENT_ACCEPT_SUCCEED,
+)
+from atstls.eventsystem.continuation import Action
+from atstls.interfaces import IContinuation, INetAccept
+from atstls.net.connection import AcceptOptions, apply_options
+from atstls.net.handler import NetHandler
+from atstls.net.throttle import Throttle
+from atstls.net.unixvc import UnixNetVConnection
+
+ACCEPTS_A_TURN: Final = 64
+"""How many are accepted before those that are in get their turn again."""
+
+REST_SECONDS: Final = 0.1
+
+TRANSIENT: Final = 1
+OUT_OF_RESOURCES: Final = 0
+FATAL: Final = -1
+
+_TRANSIENT = {errno.EAGAIN, errno.ECONNABORTED, errno.ECONNRESET, errno.EPIPE, errno.EINTR, errno.EPERM, errno.EPROTO}
+_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSR}
+
+
+def accept_error_seriousness(error: int) -> int:
+    """L{TRANSIENT}: the next may do better; L{OUT_OF_RESOURCES}: not now; L{FATAL}: never again."""
+    if error in _TRANSIENT:
+        return TRANSIENT
+    if error in _RESOURCES:
+        return OUT_OF_RESOURCES
+    return FATAL
+
+
+class _NoFactory:
+    """What a L{tcp.Port} starts and stops, in the place of a factory: connections are not its affair here."""
+
+    noisy = False
+
+    def doStart(self) -> None:  # noqa: N802
+        pass
+
+    def doStop(self) -> None:  # noqa: N802
+        pass
+
+
+class _TCPPort(tcp.Port):  # type: ignore[misc]
+    """Twisted's listening TCP socket, which tells us when it is readable."""
+
+    readable: Callable[[], None]
+
+    def doRead(self) -> None:  # noqa: N802
+        self.readable()
+
+
+class _UNIXPort(unix.Port):  # type: ignore[misc]
+    """The same for a UNIX socket."""
+
+    readable: Callable[[], None]
+
+    def doRead(self) -> None:  # noqa: N802
+        self.readable()
+
+
+@implementer(INetAccept)
+class NetAccept(Action):
+    """
+    Accepts connections for a continuation, until it is cancelled.
+
+    @ivar port: Twisted's listening port; C{None} once cancelled.
+    @ivar accepted: how many were.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        nh: NetHandler,
+        allocate: Callable[["NetAccept"], UnixNetVConnection],
+        continuation: IContinuation,
+        options: AcceptOptions,
+        throttle: Throttle,
+    ) -> None:
+        """
+        @param allocate: makes a fresh connection for one that was accepted here.
+        """
+        super().__init__(continuation)
+        self.nh = nh
+        self.options = options
+        self.port: Any = None
+        self.accepted = 0
+        self._allocate = allocate
+        self._throttle = throttle
+        self._reserve: Any = None
+        self._out_of_descriptors = False
+
+    def listen(self) -> None:
+        """
+        Open the port.
+
+        With C{f_callback_on_open} the continuation is told ACCEPT_SUCCEED or ACCEPT_FAILED before this returns.
+
+        @raise CannotListenError: it cannot be opened, and C{f_callback_on_open} is not set.
+        """
+        assert self.continuation is not None
+        try:
+            port = self._make_port()
+            port.readable = self._accept_waiting
+            port.startListening()
+        except (CannotListenError, OSError) as exc:
+            error = exc.socketError if isinstance(exc, CannotListenError) else exc
+            if not self.options.f_callback_on_open:
+                raise
+            self.cancelled = True
+            self.continuation.handle_event(NET_EVENT_ACCEPT_FAILED, error)
+            return
+        self.port = port
+        self._keep_reserve()
+        if self.options.f_callback_on_open:
+            self.continuation.handle_event(NET_EVENT_ACCEPT_SUCCEED, self)
+
+    def _make_port(self) -> Any:
+        options = self.options
+        reactor = self.nh.reactor
+        if options.fd is not None:
+            with socket.socket(fileno=os.dup(options.fd)) as probe:
+                family = probe.family
+            kind: Any = _UNIXPort if family == socket.AF_UNIX else _TCPPort
+            port = kind._fromListeningDescriptor(reactor, options.fd, family, _NoFactory())
+            return port
+        if options.unix_path is not None:
+            return _UNIXPort(options.unix_path, _NoFactory(), options.backlog, mode=0o666, reactor=reactor, wantPID=True)
+        host = options.local_ip
+        if options.localhost_only:
+            host = "::1" if ":" in host else "127.0.0.1"
+        return _TCPPort(options.local_port, _NoFactory(), options.backlog, host, reactor)
+
+    def get_host(self) -> IAddress:
+        """See L{INetAccept.get_host}."""
+        host: IAddress = self.port.getHost()
+        return host
+
+    def listening_port(self) -> IListeningPort:
+        """Twisted's own object for the open port."""
+        port: IListeningPort = self.port
+        return port
+
+    def cancel(self) -> None:
+        """Close the port, at once: its number is free for others when this returns (N092)."""
+        if self.cancelled:
+            return
+        super().cancel()
+        port, self.port = self.port, None
+        if port is not None:
+            port.stopReading()
+            port.connectionLost(None)
+        self._drop_reserve()
+
+    # Accepting.
+
+    def _accept_waiting(self) -> None:
+        """The port is readable."""
+        more = self.options.additional_accepts
+        nh = self.nh
+        nh.now = nh.seconds()
+        try:
+            for _ in range(ACCEPTS_A_TURN if more < 0 else more + 1):
+                if self.cancelled:
+                    break
+                try:
+                    sock, address = self.port.socket.accept()
+                except BlockingIOError:
+                    break
+                except OSError as exc:
+                    if not self._failed(exc):
+                        break
+                    continue
+                self._out_of_descriptors = False
+                self._accepted(sock, address)
+        finally:
+            if nh.read_ready:
+                nh.turn()
+
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
+        nh = self.nh
+        if self._throttle.refuses_accept(len(nh.open_list)):
+            sock.close()
+            return
+        options = self.options
+        try:
+            sock.setblocking(False)
+            apply_options(sock, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes)
+            vc = self._allocate(self)
+            # Its first bytes may be there already.
+            vc.read.triggered = vc.read.polled = True
+            vc.start(sock, address[:2] if isinstance(address, tuple) else "")
+        except OSError as exc:
+            # The peer has left already, or there is no descriptor to watch it with.
+            sock.close()
+            self._log.debug("an accepted connection was gone at once: {error}", error=exc)
+            return
+        self.accepted += 1
+        vc.id = self.accepted
+        vc.submit_time = nh.now
+        if vc.read.urgent:
+            nh.queue_read(vc)
+        assert self.continuation is not None
+        try:
+            self.continuation.handle_event(NET_EVENT_ACCEPT, vc)
+        except Exception:
+            nh._broken(vc)
+
+    def _failed(self, exc: OSError) -> bool:
+        """True: try the next one."""
+        error = exc.errno or errno.EIO
+        seriousness = accept_error_seriousness(error)
+        if seriousness == TRANSIENT:
+            return True
+        if seriousness == FATAL:
+            self._log.error("no more connections are accepted on {host}: {error}", host=self.get_host(), error=exc)
+            continuation = self.continuation
+            self.cancel()
+            if continuation is not None:
+                continuation.handle_event(EVENT_ERROR, exc)
+            return False
+        if not self._out_of_descriptors:
+            self._out_of_descriptors = True
+            self._log.warn(
+                "cannot accept on {host}: {error}; those who wait are closed until it is better",
+                host=self.get_host(), error=exc.strerror,
+            )  # fmt: skip
+        if error != errno.EMFILE or self._reserve is None or not self._turn_away():
+            self.port.stopReading()
+            self.nh.reactor.callLater(REST_SECONDS, self._resume)
+        return False
+
+    def _turn_away(self) -> bool:
+        """Close those who wait, with the descriptor that was held for this.  True: it is held again."""
+        self._drop_reserve()
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                sock, _address = self.port.socket.accept()
+            except OSError:
+                break
+            self._throttle.refused_in += 1
+            sock.close()
+        return self._keep_reserve()
+
+    def _resume(self) -> None:
+        if self.port is not None:
+            self._keep_reserve()
+            self.port.startReading()
+
+    def _keep_reserve(self) -> bool:
+        if self._reserve is None:
+            try:
+                self._reserve = open(os.devnull, "rb")
+            except OSError:
+                return False
+        return True
+
+    def _drop_reserve(self) -> None:
+        if self._reserve is not None:
+            self._reserve.close()
+            self._reserve = None

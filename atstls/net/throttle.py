@@ -1,0 +1,71 @@
+# -*- test-case-name: tests.test_throttle -*-
+"""
+L{Throttle}: how many connections may be open.
+
+Over the limit an accepted connection is closed at once, which tells its peer sooner than a queue would, and a connection
+of ours is not begun.  Accepting counts a tenth more than connecting, so that those who are in can still reach an origin.
+
+Source: behaviour 1.12, O31, O32; ATS C{UnixNet.cc}, C{check_net_throttle}.
+"""
+
+import resource
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from twisted.logger import Logger
+
+HEADROOM: Final = 192
+"""Descriptors left for everything else: logs, pipes, resolving names (ATS: THROTTLE_FD_HEADROOM)."""
+
+ACCEPT_FACTOR: Final = 1.1
+
+WARNING_SECONDS: Final = 600.0
+
+
+class Throttle:
+    """
+    The limit, and the count of what it refused.
+
+    @ivar refused_in: connections closed at once.
+    @ivar refused_out: connections not begun.
+    """
+
+    _log = Logger()
+
+    def __init__(self, limit: int = 30000, seconds: Callable[[], float] = monotonic) -> None:
+        """
+        @param limit: connections; 0: off; -1: as many as there are descriptors, less L{HEADROOM}.
+        """
+        self._seconds = seconds
+        self._warned = -WARNING_SECONDS
+        self.refused_in = 0
+        self.refused_out = 0
+        self.change(limit)
+
+    def change(self, limit: int) -> None:
+        """A new limit, from now on (N103).  It is never more than there are descriptors."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = max(soft - HEADROOM, 1) if soft != resource.RLIM_INFINITY else 1 << 30
+        self.limit = 0 if limit == 0 else most if limit < 0 else min(limit, most)
+
+    def refuses_accept(self, currently_open: int) -> bool:
+        """Are there too many to take another in?"""
+        if not self.limit or currently_open * ACCEPT_FACTOR < self.limit:
+            return False
+        self.refused_in += 1
+        now = self._seconds()
+        if now - self._warned >= WARNING_SECONDS:
+            self._warned = now
+            self._log.warn(
+                "too many connections: {open} are open, and connections_throttle is {limit}; new ones are closed",
+                open=currently_open, limit=self.limit,
+            )  # fmt: skip
+        return True
+
+    def refuses_connect(self, currently_open: int) -> bool:
+        """Are there too many to begin another?"""
+        if not self.limit or currently_open < self.limit:
+            return False
+        self.refused_out += 1
+        return True

@@ -1,0 +1,1021 @@
+# -*- test-case-name: tests.test_sslvc -*-
+"""
+L{SSLNetVConnection}: a connection over TLS, used like any other.
+
+TLS is not a layer above the connection; it is a state machine inside it, entered at two places: the head of
+C{net_read_io} and of C{net_write_io}, where C{_prepare} gets on with the handshake until the connection is C{ready}.
+After that only C{_pull} and C{_push} differ from those of a plain connection.  The phases, and the moves between them, are
+in L{atstls.tls.phases}.
+
+For a connection that a peer made:
+
+  1. START: hooks, before a byte is read.
+  2. HELLO: the peer's first message is collected, over any number of segments and records.  OpenSSL has not seen it.
+  3. ROUTE: hooks, the route and the certificate; all of it may wait.  A blind tunnel parts here: the bytes that were read
+     become the first of the connection, and it is plain TCP from then on.
+  4. HANDSHAKE: OpenSSL gets the same bytes, and speaks with the peer.
+  5. VERIFY, OPEN: the peer is who we meant; a read of zero bytes completes, and whoever asked for it hands the
+     connection to its protocol.
+
+For a connection that we make, START is followed by HANDSHAKE.  The user never learns of any of this, except that a
+failure is an ERROR before the first byte.
+
+Ciphertext that the kernel does not take stays with the connection (C{_unsent}); until it is out nothing more is encrypted,
+so what a slow peer costs is bounded by one batch.  WRITE_COMPLETE waits for it.  A user who closes the connection meanwhile
+is rid of it, and the connection lingers until the rest and the goodbye are out, or its time is up.
+
+A level (C{triggered}) says that trying again could get somewhere: that the kernel may have more (C{polled}), or that
+OpenSSL has ciphertext that it has not met the end of (not C{starved}).  So a request that came in one segment with the last
+message of the handshake is served without another word from the kernel (TS-3714).
+
+Source: the seed, whole; behaviour 1.14 to 1.25, and 2.
+"""
+
+import errno
+import socket
+import threading
+from typing import Any, Final
+
+from OpenSSL import SSL
+from zope.interface import implementer
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from atstls.errors import AtsTlsError, HandshakeFailed, HandshakeTimeout, PeerError, PeerVanished, VerifyFailed
+from atstls.events import (
+    ENET_SSL_CONNECT_FAILED,
+    ENET_SSL_FAILED,
+    VC_EVENT_ERROR,
+    VC_EVENT_READ_COMPLETE,
+    VC_EVENT_WRITE_COMPLETE,
+)
+from atstls.eventsystem.iobuffer import IOBufferBlock, IOBufferReader, MIOBuffer
+from atstls.eventsystem.vio import READ, WRITE, NetState
+from atstls.interfaces import ISSLNetVConnection
+from atstls.net.connection import Address
+from atstls.net.handler import NetHandler
+from atstls.net.unixvc import (
+    ENDED,
+    FAILED,
+    NO_ROOM,
+    TRANSPORT_BLIND_TUNNEL,
+    WOULD_BLOCK,
+    UnixNetVConnection,
+)
+from atstls.tls import alerts, engine
+from atstls.tls.clienthello import ClientHello, HelloReader, HelloState
+from atstls.tls.engine import Engine, client_engine, server_engine
+from atstls.tls.hooks import HookPoint, HookSet, HookWalk
+from atstls.tls.nextprotocol import SSLNextProtocolSet
+from atstls.tls.phases import Move, Phase, moved
+from atstls.tls.policy import ClientPolicy, ServerPolicy
+from atstls.tls.recordsize import RecordSizer, record_sizer
+from atstls.tls.verify import VerifyPolicy, VerifyProperties, check_peer, judge, verify_words
+
+RECEIVE_BYTES: Final = 64 << 10
+"""Ciphertext taken from the kernel at a time: more makes uploads no cheaper."""
+
+BATCH_BYTES: Final = 256 << 10
+"""Plaintext encrypted before the kernel is asked to take what came of it."""
+
+LINGER_SECONDS: Final = 5.0
+"""How long a connection that its user has closed may take to send what it owes (nginx: lingering_timeout, 5 s)."""
+
+DISCARD_BYTES: Final = 1 << 20
+"""What a lingering connection reads and throws away, so that a reset does not overtake an alert."""
+
+NO_HOOKS: Final = HookSet()
+
+DEFAULT_OP: Final = 0
+TUNNEL_OP: Final = 1
+TERMINATE_OP: Final = 2
+
+
+@implementer(ISSLNetVConnection)
+class SSLNetVConnection(UnixNetVConnection):
+    """
+    A connection over TLS, made by a peer or by us.
+
+    @ivar policy: what is demanded; a hook may put another in its place before the handshake.
+    @ivar phase: where it stands.
+    @ivar engine: TLS itself; C{None} before the handshake and in a blind tunnel.
+    @ivar hello: what the client said first; C{None} before that and after the handshake.
+    @ivar certificate: the context whose certificate is shown; a hook may set it.
+    @ivar hook_op: what a hook wants: C{DEFAULT_OP}, C{TUNNEL_OP} or C{TERMINATE_OP}.
+    @ivar offered: the protocols offered by ALPN, in order; C{None}: all that are registered.
+    @ivar eos_received: the peer has said close_notify.
+    """
+
+    __slots__ = (
+        "_hello_reader", "_holder", "_sizer", "_unsent", "_unsent_at", "_unsent_end", "_discarded", "_walk",
+        "certificate", "engine", "eos_received", "handshake_began", "handshake_seconds", "hello", "hook_op", "hooks",
+        "negotiated_protocol", "next_protocol_set", "npn_endpoint", "offered", "phase", "policy", "refusal",
+        "server_name", "session_accept",
+    )  # fmt: skip
+
+    _log = Logger()
+    engine_kind: type[Engine] | None = None
+    """Which way to call OpenSSL; the tests choose."""
+
+    def __init__(self, nh: NetHandler, policy: ServerPolicy | ClientPolicy | None = None) -> None:
+        super().__init__(nh)
+        self.ready = False
+        self.policy = policy
+        self.hooks = NO_HOOKS
+        self.phase = Phase.START
+        self.engine: Engine | None = None
+        self.hello: ClientHello | None = None
+        self.certificate: SSL.Context | None = None
+        self.hook_op = DEFAULT_OP
+        self.refusal: HandshakeFailed | None = None
+        self.server_name: str | None = None
+        self.offered: tuple[bytes, ...] | None = None
+        self.next_protocol_set: SSLNextProtocolSet | None = None
+        self.negotiated_protocol: bytes | None = None
+        self.npn_endpoint: Any = None
+        self.session_accept: Any = None
+        self.eos_received = False
+        self.handshake_began = 0.0
+        self.handshake_seconds = 0.0
+        self._hello_reader: HelloReader | None = None
+        self._holder: bytearray | None = None
+        self._walk: HookWalk | None = None
+        self._sizer: RecordSizer | None = None
+        self._unsent: IOBufferBlock | None = None
+        self._unsent_at = self._unsent_end = 0
+        self._discarded = 0
+
+    # Beginning.
+
+    def start(self, sock: socket.socket, remote: Address | None = None) -> None:
+        """See L{UnixNetVConnection.start}.  The deadline of the handshake begins to run."""
+        super().start(sock, remote)
+        self.handshake_began = self.nh.now
+        policy = self.policy
+        assert policy is not None
+        if policy.handshake_timeout_seconds > 0:
+            self.deadline = self.nh.now + policy.handshake_timeout_seconds
+        # As client we begin when the kernel says that we are connected, which is when we could write.
+        (self.write if self.is_client else self.read).urgent = True
+
+    def _prepare(self) -> bool:
+        """Get on with what comes before the first byte of the application.  True: it is done."""
+        walk = self._walk
+        if walk is not None:
+            if walk.waiting:
+                return False
+            walk.go_on()
+        elif self.phase is Phase.HANDSHAKE:
+            self._shake_hands()
+        elif self.phase is Phase.HELLO:
+            self._collect_hello()
+        elif self.phase is Phase.START:
+            self._begin()
+        elif self.phase is Phase.LINGER:
+            self._discard()
+        return self.ready
+
+    def _move(self, move: Move) -> None:
+        self.phase = moved(self.phase, move)
+
+    def _begin(self) -> None:
+        if self.is_client:
+            self.read.urgent = True
+            self._ask_hooks(HookPoint.OUTBOUND_START, self._begin_as_client)
+        else:
+            self._ask_hooks(HookPoint.VCONN_START, self._begin_as_server)
+
+    def _begin_as_server(self) -> None:
+        if self.hook_op == TUNNEL_OP:
+            self._become_tunnel(bytearray())
+            return
+        self._move(Move.ACCEPTED)
+        self._hello_reader = HelloReader()
+        if self.read.polled:
+            self._collect_hello()
+
+    def _begin_as_client(self) -> None:
+        policy = self.policy
+        assert isinstance(policy, ClientPolicy)
+        self._move(Move.CONNECTED)
+        name = self.server_name
+        try:
+            self.engine = client_engine(policy.context, name, self, self.engine_kind)
+        except HandshakeFailed as exc:
+            self._fail(exc)
+            return
+        self._shake_hands()
+
+    # Hooks.
+
+    def _ask_hooks(self, point: HookPoint, then: Any) -> None:
+        hooks = self.hooks.at(point)
+        if not hooks:
+            then()
+            return
+
+        def done(failure: Failure | None) -> None:
+            self._walk = None
+            if self.closed:
+                return
+            if failure is None and self.hook_op != TERMINATE_OP:
+                self.read.urgent = True
+                then()
+            else:
+                self._fail(self._refusal_of(failure, point))
+
+        self._walk = HookWalk(self, point, hooks, self._hook_answered, done)
+        self._walk.go_on()
+        if self._walk is not None:
+            # Parked: neither direction is served until the answer comes.
+            self.read.urgent = self.write.urgent = False
+
+    def _refusal_of(self, failure: Failure | None, point: HookPoint) -> AtsTlsError:
+        if self.refusal is not None:
+            return self.refusal
+        if failure is None:
+            return HandshakeFailed("refused by a hook", alerts.HANDSHAKE_FAILURE)
+        if isinstance(failure.value, AtsTlsError):
+            return failure.value
+        self._log.failure("the {point} hook failed for {peer}", failure, point=point.value, peer=self.peer_name())
+        return HandshakeFailed(f"the {point.value} hook failed", alerts.INTERNAL_ERROR)
+
+    def _hook_answered(self) -> None:
+        if self.socket is None or self.closed:
+            return
+        state = self.read
+        state.urgent = state.triggered = True
+        self.nh.queue_read(self)
+
+    def reenable_hook(self, failure: Failure | None = None) -> None:
+        """
+        Answer for a hook that returned L{PARKED<atstls.tls.hooks.PARKED>}.  From any thread; late or twice: harmless.
+
+        @param failure: refuse the connection.
+        """
+        walk = self._walk
+        if walk is None:
+            return
+        if self.nh.thread != threading.get_ident():
+            self.nh.reactor.callFromThread(walk.reenable, failure)
+        else:
+            walk.reenable(failure)
+
+    def tunnel(self) -> None:
+        """For a hook: pass the connection on as it came, untouched, the hello first."""
+        self.hook_op = TUNNEL_OP
+
+    def refuse(self, alert: int, reason: str) -> None:
+        """For a hook: end the handshake with C{alert}; C{reason} is for our log."""
+        self.hook_op = TERMINATE_OP
+        self.refusal = HandshakeFailed(reason, alert)
+
+    def called_hooks(self, point: HookPoint) -> bool:
+        """Is C{point} the one whose hooks are being asked?"""
+        return self._walk is not None and self._walk.point is point
+
+    # The hello.
+
+    def _receive(self) -> int:
+        """Ciphertext from the kernel into the shared wire: the bytes, or what C{_pull} returns."""
+        state = self.read
+        if not state.polled:
+            state.triggered = False
+            return WOULD_BLOCK
+        try:
+            n = self.socket.recv_into(self.nh.wire.memory, RECEIVE_BYTES)
+        except BlockingIOError:
+            self._rest(state)
+            return WOULD_BLOCK
+        except OSError as exc:
+            return self._read_failed(exc)
+        if not n:
+            return ENDED
+        if n < RECEIVE_BYTES and not self.read_hup:
+            state.polled = state.triggered = False
+            rest = self.nh.rest
+            if rest is not None:
+                rest(self, state)
+        return n
+
+    def _collect_hello(self) -> None:
+        n = self._receive()
+        if n <= 0:
+            if n != WOULD_BLOCK:
+                self._fail(self._vanished("the client left before it said what it wants", n))
+            return
+        reader = self._hello_reader
+        assert reader is not None
+        state = reader.feed(self.nh.wire.view[:n])
+        if state is HelloState.COMPLETE:
+            assert reader.hello is not None
+            self.hello = reader.hello
+            self.server_name = reader.hello.server_name
+            self._move(Move.HELLO_RECEIVED)
+            self._ask_hooks(HookPoint.CLIENT_HELLO, self._hello_known)
+        elif state is HelloState.NEED_MORE:
+            if self.read.triggered:
+                self.nh.queue_read(self)
+        elif state is HelloState.TOO_LARGE:
+            assert reader.error is not None
+            self._fail(reader.error)
+        else:
+            # OpenSSL knows best what to answer to what is not TLS, or not right.
+            self._move(Move.HELLO_UNREADABLE)
+            self._open_engine()
+            self._shake_hands()
+
+    def _vanished(self, reason: str, result: int) -> AtsTlsError:
+        error = self.error
+        if isinstance(error, PeerVanished) or result == ENDED:
+            return PeerVanished(reason)
+        return PeerError(f"{reason}: {error}")
+
+    def _hello_known(self) -> None:
+        if self.hook_op == TUNNEL_OP:
+            self._tunnel_with_hello()
+        else:
+            self._ask_hooks(HookPoint.SERVERNAME, self._choose_certificate)
+
+    def _tunnel_with_hello(self) -> None:
+        assert self._hello_reader is not None
+        self._become_tunnel(self._hello_reader.raw)
+
+    def _choose_certificate(self) -> None:
+        policy = self.policy
+        hello = self.hello
+        assert isinstance(policy, ServerPolicy) and hello is not None
+        if self.hook_op == TUNNEL_OP:
+            self._tunnel_with_hello()
+            return
+        if self.certificate is None:
+            table = policy.certificates
+            found = table.find_by_name(self.server_name)
+            if found is None and not (policy.strict_server_name and self.server_name):
+                address = self.get_local_addr()
+                found = table.find_by_address(address if isinstance(address, tuple) else None) or table.default
+            if found is None:
+                reason = f"no certificate for {self.server_name or 'a client that sends no name'}"
+                self._fail(HandshakeFailed(reason, alerts.UNRECOGNIZED_NAME))
+                return
+            self.certificate = found
+        if hello.alpn and self._protocols() and self._select_protocol(hello.alpn) is None:
+            offered = b", ".join(hello.alpn[:8]).decode("ascii", "backslashreplace")
+            self._fail(HandshakeFailed(f"no protocol in common with {offered}", alerts.NO_APPLICATION_PROTOCOL))
+            return
+        self._ask_hooks(HookPoint.CERT, self._certificate_chosen)
+
+    def _certificate_chosen(self) -> None:
+        if self.hook_op == TUNNEL_OP:
+            self._tunnel_with_hello()
+            return
+        self._move(Move.CONTEXT_CHOSEN)
+        self._open_engine()
+        self._shake_hands()
+
+    def ssl_context_set(self, context: SSL.Context) -> bool:
+        """
+        Show the certificate of C{context}.
+
+        @return: False when it is too late: the handshake has begun.
+        """
+        if self.engine is not None or self.phase not in (Phase.START, Phase.HELLO, Phase.ROUTE):
+            return False
+        self.certificate = context
+        return True
+
+    def _open_engine(self) -> None:
+        policy = self.policy
+        reader = self._hello_reader
+        assert isinstance(policy, ServerPolicy) and reader is not None
+        self.engine = server_engine(policy.front, self.certificate, self, self.engine_kind)
+        self.engine.feed(reader.raw, len(reader.raw))
+        self._hello_reader = None
+
+    # ALPN.
+
+    def register_next_protocol_set(self, protocols: SSLNextProtocolSet) -> None:
+        """Offer C{protocols} (seed: C{registerNextProtocolSet}).  Once for a connection."""
+        assert self.next_protocol_set is None, "a connection has one set of protocols"
+        self.next_protocol_set = protocols
+
+    def _protocols(self) -> tuple[bytes, ...]:
+        if self.offered is not None:
+            return self.offered
+        return self.next_protocol_set.names if self.next_protocol_set is not None else ()
+
+    def _select_protocol(self, theirs: Any) -> bytes | None:
+        for name in self._protocols():
+            if name in theirs:
+                return name
+        return None
+
+    def endpoint(self) -> Any:
+        """See L{ISSLNetVConnection.endpoint}."""
+        return self.npn_endpoint
+
+    # The handshake.
+
+    def _shake_hands(self) -> None:
+        tls = self.engine
+        assert tls is not None
+        while True:
+            result = tls.handshake()
+            if result >= 0 and self.hello is None and not self.is_client:
+                # OpenSSL can read what we cannot: then nobody has decided whether this client may come in.
+                self.refusal = HandshakeFailed("the ClientHello breaks the rules", alerts.DECODE_ERROR)
+            if self.refusal is not None:
+                self.engine = None  # with all that it would have said
+                self._fail(self.refusal)
+                return
+            flushed = self._flush()
+            if result == engine.DONE:
+                tls.settled()
+                self._move(Move.HANDSHAKE_DONE)
+                self._verify()
+                return
+            if result < 0:
+                self._fail(self._handshake_error(tls))
+                return
+            if not flushed and self._unsent is None:
+                self._fail(self._vanished("the peer left during the handshake", ENDED))
+                return
+            n = self._receive()
+            if n == WOULD_BLOCK:
+                return
+            if n < 0:
+                self._fail(self._vanished("the peer left during the handshake", n))
+                return
+            tls.feed_block(self.nh.wire, n)
+
+    def _handshake_error(self, tls: Engine) -> AtsTlsError:
+        if "certificate verify failed" in tls.reason and tls.verify_result:
+            return VerifyFailed(f"the certificate was not accepted: {verify_words(tls.verify_result)}")
+        return HandshakeFailed(tls.reason)
+
+    def _verify(self) -> None:
+        """OpenSSL is content.  Are we?"""
+        tls, policy = self.engine, self.policy
+        assert tls is not None
+        if isinstance(policy, ClientPolicy):
+            error = self._judge(tls, policy)
+            if error is not None:
+                tls.shutdown()
+                self._flush()
+                self._fail(error)
+                return
+            point = HookPoint.VERIFY_SERVER
+        else:
+            point = HookPoint.VERIFY_CLIENT
+        self._ask_hooks(point, self._open)
+
+    def _judge(self, tls: Engine, policy: ClientPolicy) -> VerifyFailed | None:
+        if policy.verify is VerifyPolicy.DISABLED:
+            return None
+        wrong_chain = verify_words(tls.verify_result) if tls.verify_result else None
+        wrong_name = None
+        expected = (self.options.sni_servername if self.options else None) or self.server_name
+        if VerifyProperties.NAME in policy.properties:
+            try:
+                if expected is None:
+                    raise VerifyFailed("there is no name to look for in the certificate")
+                check_peer(tls.connection, expected)
+            except VerifyFailed as exc:
+                wrong_name = str(exc)
+        verdict = judge(policy.verify, policy.properties, wrong_chain, wrong_name)
+        if verdict.accept:
+            if verdict.warning:
+                self._log.warn(
+                    "the origin {peer} is not who we meant: {reason}; going on, as its policy is PERMISSIVE",
+                    peer=self.peer_name(), reason=verdict.warning,
+                )  # fmt: skip
+            return None
+        return VerifyFailed(verdict.warning or "not the peer that we meant")
+
+    def _open(self) -> None:
+        """The handshake is done and the peer is accepted: tell whoever waited for that, once."""
+        tls, policy = self.engine, self.policy
+        assert tls is not None and policy is not None
+        self._move(Move.PEER_ACCEPTED)
+        self.negotiated_protocol = tls.connection.get_alpn_proto_negotiated() or None
+        if self.negotiated_protocol is not None and self.next_protocol_set is not None:
+            self.npn_endpoint = self.next_protocol_set.find_endpoint(self.negotiated_protocol)
+        self._sizer = record_sizer(policy.max_record_size)
+        self.handshake_seconds = self.nh.seconds() - self.handshake_began
+        self.hello = None
+        self._settle()
+        # What came in one piece with the last message of the handshake is in the engine: let the first read look.
+        tls.starved = False
+        self._tell_established()
+
+    def _settle(self) -> None:
+        self.ready = True
+        self.deadline = 0.0
+        self.last_activity = self.nh.now
+        self.read.urgent = False
+        self.read.triggered = True
+
+    def _tell_established(self) -> None:
+        for state, op, event in (
+            (self.read, READ, VC_EVENT_READ_COMPLETE),
+            (self.write, WRITE, VC_EVENT_WRITE_COMPLETE),
+        ):
+            vio = state.vio
+            if vio.op == op and vio.nbytes == 0 and vio.cont is not None and vio.writer is not None:
+                if not self.signal_done(event, state):
+                    return
+            elif state.enabled and state.triggered and not state.queued:
+                (self.nh.queue_read if state is self.read else self.nh.queue_write)(self)
+
+    # Failure.
+
+    def _fail(self, error: AtsTlsError) -> None:
+        """The handshake came to nothing: the alert, one line in the log, and ERROR for the user."""
+        alert = error.alert if isinstance(error, PeerError) else None
+        if alert is not None and self.engine is None:
+            self._send_alert(alert)
+        self._move(Move.ENDED)
+        self.ready = False
+        self.deadline = 0.0
+        self.read.urgent = False
+        lerrno = getattr(error, "lerrno", ENET_SSL_FAILED)
+        if lerrno == ENET_SSL_FAILED and self.is_client:
+            lerrno = ENET_SSL_CONNECT_FAILED
+        if self.is_client:
+            self._log.warn(
+                "handshake with origin {peer} for {name} failed: {reason}",
+                peer=self.peer_name(), name=self.server_name or "no name", reason=str(error), vc=self,
+            )  # fmt: skip
+        else:
+            self._log.info(
+                "handshake of {peer} for {name} failed: {reason}",
+                peer=self.peer_name(), name=self.server_name or "no name", reason=str(error), vc=self,
+            )  # fmt: skip
+        self.lerrno, self.error = lerrno, error
+        for state in (self.read, self.write):
+            if state.vio.cont is not None:
+                self.signal_done(VC_EVENT_ERROR, state)
+                if not self.closed:
+                    self.do_io_close()
+                return
+        self.do_io_close()
+
+    def _send_alert(self, alert: int) -> None:
+        """An alert in clear: nothing else was sent."""
+        if self._unsent is None:
+            record = alerts.alert_record(alert)
+            wire = self.nh.wire
+            wire.view[: len(record)] = record
+            self._send_wire(len(record))
+
+    def deadline_passed(self) -> None:
+        """The handshake lasted too long, or the goodbye did."""
+        if self.closed:
+            self.free()
+            return
+        seconds = self.policy.handshake_timeout_seconds if self.policy is not None else 0
+        where = f"in the phase {self.phase.value!r}" + (
+            f", waiting for a {self._walk.point.value} hook" if self._walk is not None else ""
+        )
+        self._fail(HandshakeTimeout(f"not done after {seconds:g} s, {where}"))
+
+    # Blind tunnel.
+
+    def _become_tunnel(self, holder: bytearray) -> None:
+        """From here on plain TCP; C{holder} comes first."""
+        self._move(Move.TUNNEL_CHOSEN)
+        self.attributes = TRANSPORT_BLIND_TUNNEL
+        self._holder = holder or None
+        self._hello_reader = None
+        self.hello = None
+        self._settle()
+        self._tell_established()
+
+    def take_holder(self) -> bytearray | None:
+        """What was read of a blind tunnel's bytes before it was one; C{None} when there is nothing (left)."""
+        holder, self._holder = self._holder, None
+        return holder
+
+    # Bytes.
+
+    def _pull(self, writer: MIOBuffer, limit: int) -> int:
+        """Up to C{limit} bytes of plaintext into C{writer}."""
+        tls = self.engine
+        if tls is None:
+            return self._pull_tunnel(writer, limit)
+        block = writer.write_block()
+        if block is None:
+            return NO_ROOM
+        state = self.read
+        if tls.starved:
+            # _receive(), in place: this is done for every piece of every stream.
+            if not state.polled:
+                state.triggered = False
+                return WOULD_BLOCK
+            nh = self.nh
+            wire = nh.wire
+            try:
+                n = self.socket.recv_into(wire.memory, RECEIVE_BYTES)
+            except BlockingIOError:
+                self._rest(state)
+                return WOULD_BLOCK
+            except OSError as exc:
+                return self._read_failed(exc)
+            if not n:
+                return self._cut_off()
+            if n < RECEIVE_BYTES:
+                if not self.read_hup:
+                    state.polled = False
+                    rest = nh.rest
+                    if rest is not None:
+                        rest(self, state)
+            tls.feed_block(wire, n)
+        got = tls.read(block, limit)
+        state.triggered = state.polled or not tls.starved
+        if got:
+            full = got == block.size
+            writer.fill(got)
+            if full:
+                writer.grow()
+            if tls.bulky:
+                self.bulky = True
+            if tls.answers:
+                return self._answer(tls) or got
+            return got
+        if tls.condition == engine.OPEN:
+            return self._answer(tls)
+        if tls.condition == engine.CLOSED:
+            self.eos_received = True
+            self.clean_shutdown = True
+            return ENDED
+        self._flush()  # The alert that says why.
+        self.lerrno = ENET_SSL_FAILED
+        self.error = PeerError(tls.reason)
+        return FAILED
+
+    def _cut_off(self) -> int:
+        """The peer's TCP stream ended, and TLS did not: an end, but not a clean one (O49)."""
+        self.clean_shutdown = False
+        return ENDED
+
+    def _answer(self, tls: Engine) -> int:
+        """
+        Reading may have left something to say.  0, or L{FAILED}.
+
+        Over TLS 1.2 that is the refusal of a renegotiation, and the end of a connection that is not worth its cost.
+        """
+        wire = self.nh.wire
+        if self._unsent is not None:
+            return 0
+        n = tls.drain(wire)
+        if not n:
+            return 0
+        self._send_wire(n)
+        if tls.answers:
+            self.lerrno = ENET_SSL_FAILED
+            self.error = PeerError("the peer asked to renegotiate")
+            return FAILED
+        return 0
+
+    def _pull_tunnel(self, writer: MIOBuffer, limit: int) -> int:
+        holder = self._holder
+        if holder is None or writer.pipe is not None:
+            return super()._pull(writer, limit)
+        block = writer.write_block()
+        if block is None:
+            return NO_ROOM
+        n = min(block.size - block.end, limit, len(holder))
+        block.view[block.end : block.end + n] = holder[:n]
+        writer.fill(n)
+        del holder[:n]
+        if not holder:
+            self._holder = None
+            self.read.triggered = self.read.polled
+        return n
+
+    def _push(self, reader: IOBufferReader, towrite: int) -> int:
+        """Up to C{towrite} bytes of C{reader}: encrypted, and given to the kernel as far as it takes them."""
+        tls = self.engine
+        if tls is None:
+            return super()._push(reader, towrite)
+        if self.write_shut:
+            self.lerrno = errno.EPIPE
+            return FAILED
+        if self._unsent is not None and not self._flush():
+            return self._stuck()
+        sizer = self._sizer
+        total = 0
+        while True:
+            block = reader.block
+            offset = reader.offset
+            assert block is not None
+            n = block.end - offset
+            while n <= 0:
+                block = block.next
+                assert block is not None
+                offset = block.start
+                n = block.end - offset
+            if n > towrite - total:
+                n = towrite - total
+            if sizer is not None:
+                limit = sizer.limit(self.nh.now)
+                if n > limit:
+                    n = limit
+            written = tls.write(block, offset, n)
+            if written <= 0:
+                break
+            if sizer is not None:
+                sizer.wrote(written, self.nh.now)
+            reader.consume(written)
+            total += written
+            if total >= towrite or total >= BATCH_BYTES:
+                break
+        if tls.bulky:
+            self.bulky = True
+        nh = self.nh
+        wire = nh.wire
+        n = tls.drain(wire)
+        if n:
+            try:
+                sent = self.socket.send(wire.view[:n])
+            except BlockingIOError:
+                sent = 0
+            except OSError as exc:
+                return self._write_failed(exc)
+            if sent < n:
+                self._keep_unsent(sent, n)
+            elif n == wire.size:
+                self._flush()
+        if total:
+            return total
+        if written < 0:
+            self.lerrno = errno.EPIPE
+            self.error = PeerError(tls.reason)
+            return FAILED
+        return WOULD_BLOCK
+
+    def _stuck(self) -> int:
+        """The kernel took nothing: would block, or the connection is broken."""
+        if self._unsent is not None:
+            return WOULD_BLOCK
+        self.lerrno = self.lerrno or errno.EPIPE
+        return FAILED
+
+    # Ciphertext on its way out.
+
+    def _send_wire(self, n: int) -> bool:
+        """Send C{n} bytes of the shared wire.  True: the kernel has them.  What it does not take is kept."""
+        try:
+            sent = self.socket.send(self.nh.wire.view[:n])
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            self._write_failed(exc)
+            return False
+        if sent < n:
+            self._keep_unsent(sent, n)
+            return False
+        return True
+
+    def _keep_unsent(self, at: int, end: int) -> None:
+        self._unsent = self.nh.keep_wire()
+        self._unsent_at, self._unsent_end = at, end
+        self.write.urgent = True
+        self._rest(self.write)
+
+    def _flush(self) -> bool:
+        """Send what was kept, then what the engine has.  True: the kernel has all of it."""
+        wire = self._unsent
+        if wire is not None:
+            try:
+                sent = self.socket.send(wire.view[self._unsent_at : self._unsent_end])
+            except BlockingIOError:
+                self._rest(self.write)
+                return False
+            except OSError as exc:
+                self._drop_unsent()
+                self._write_failed(exc)
+                return False
+            self._unsent_at += sent
+            if self._unsent_at < self._unsent_end:
+                self._rest(self.write)
+                return False
+            self._drop_unsent()
+        tls = self.engine
+        if tls is None:
+            return True
+        while True:
+            n = tls.drain(self.nh.wire)
+            if not n:
+                return True
+            full = n == self.nh.wire.size
+            if not self._send_wire(n):
+                return False
+            if not full:
+                return True
+
+    def _drop_unsent(self) -> None:
+        if self._unsent is not None:
+            self.nh.return_wire(self._unsent)
+            self._unsent = None
+        self.write.urgent = False
+
+    def _attend(self) -> bool:
+        """See L{UnixNetVConnection._attend}: what was kept goes first."""
+        if self._unsent is None:
+            self.write.urgent = False
+            if not self.ready and self.phase is Phase.START:
+                return self._connected()
+            return True
+        flushed = self._flush()
+        if self.closed:
+            self._leave()
+            return False
+        if not flushed and self._unsent is None and self.ready:
+            # The connection is broken, and the writer does not know it yet.
+            state = self.write
+            state.owed = False
+            if state.vio.op == WRITE and state.vio.cont is not None:
+                self.signal_error(state, self.lerrno or errno.EPIPE, self.error)
+            return False
+        return flushed
+
+    def _connected(self) -> bool:
+        """As client: has the kernel made the connection?"""
+        refused = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if refused:
+            self._write_failed(OSError(refused, ""))
+            self._fail(self._vanished("not connected", FAILED))
+            return False
+        return True
+
+    # The end.
+
+    def _end_writing(self) -> None:
+        """close_notify, in the place of TCP's own end, which would keep us from answering what still comes."""
+        tls = self.engine
+        if tls is None:
+            super()._end_writing()
+        elif self.ready:
+            tls.shutdown()
+            if self._unsent is None:
+                self._flush()
+
+    def _say_goodbye(self) -> None:
+        """
+        See L{UnixNetVConnection._say_goodbye}: close_notify where it is true and can arrive.
+
+        Not after a handshake that was not done, nor after a failure, nor to a peer whose end came without one.
+        """
+        if self._walk is not None:
+            self._walk.forget()
+            self._walk = None
+        tls = self.engine
+        if tls is None or not self.ready:
+            super()._say_goodbye()
+            return
+        if self.closed < 0:
+            tls.keep_session()
+            self._drop_unsent()
+            super()._say_goodbye()
+            return
+        if not self.write_shut and tls.condition != engine.FAILED:
+            if self.eos_received or not self._peer_has_left():
+                tls.shutdown()
+            else:
+                tls.keep_session()
+        if self._unsent is None:
+            self._flush()
+
+    def _peer_has_left(self) -> bool:
+        """Has the peer ended without close_notify?  Looks at the kernel's next byte without taking it."""
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def end_unclean(self) -> None:
+        """End the writing direction with TCP's end and no close_notify: what we pass on was cut off."""
+        if self.engine is not None and self.ready and not self.write_shut and not self.closed:
+            self.write_shut = True
+            self._disable(self.write)
+            self.write.vio.stop()
+            self.engine.keep_session()
+            UnixNetVConnection._end_writing(self)
+
+    def _leave(self) -> None:
+        """Free it, unless it still has something to send, or an alert that a reset would overtake."""
+        if self.socket is None:
+            return
+        alerted = self.phase is Phase.CLOSED and isinstance(self.error, PeerError) and self.closed > 0
+        if self._unsent is None and not alerted:
+            self.free()
+            return
+        if self.closed < 0:
+            self.free()
+            return
+        if self.phase is not Phase.LINGER:
+            self.phase = Phase.LINGER
+            self.ready = False
+            self.deadline = self.nh.seconds() + LINGER_SECONDS
+        if self._unsent is not None:
+            self.write.urgent = True
+            return
+        self._last_words()
+
+    def _last_words(self) -> None:
+        """All is sent.  Say so to TCP, and wait for the peer's end: closing over unread bytes would be a reset."""
+        UnixNetVConnection._end_writing(self)
+        self.read.urgent = True
+        self._discard()
+
+    def _discard(self) -> None:
+        if self._unsent is not None:
+            return
+        while self._discarded < DISCARD_BYTES:
+            try:
+                n = self.socket.recv_into(self.nh.wire.memory, RECEIVE_BYTES)
+            except BlockingIOError:
+                self._rest(self.read)
+                return
+            except OSError:
+                break
+            if not n:
+                break
+            self._discarded += n
+        self.free()
+
+    def free(self) -> None:
+        """See L{UnixNetVConnection.free}."""
+        if self.socket is None:
+            return
+        self._drop_unsent()
+        if self._walk is not None:
+            self._walk.forget()
+            self._walk = None
+        super().free()
+        self.phase = Phase.CLOSED
+        self.engine = None
+        self.hello = self._hello_reader = self._holder = None
+        self.next_protocol_set = self.npn_endpoint = self.session_accept = None
+        self._sizer = None
+
+    def compact(self) -> None:
+        """See L{UnixNetVConnection.compact}."""
+        self.bulky = False
+        tls = self.engine
+        if tls is not None and tls.starved and self._unsent is None:
+            tls.compact()
+
+    # Facts.
+
+    def get_ssl_handshake_complete(self) -> bool:
+        """See L{ISSLNetVConnection.get_ssl_handshake_complete}."""
+        return self.ready
+
+    def get_ssl_protocol(self) -> str | None:
+        """See L{ISSLNetVConnection.get_ssl_protocol}."""
+        return None if self.engine is None else self.engine.connection.get_protocol_version_name()
+
+    def get_ssl_cipher_suite(self) -> str | None:
+        """See L{ISSLNetVConnection.get_ssl_cipher_suite}."""
+        return None if self.engine is None else self.engine.connection.get_cipher_name()
+
+    def get_ssl_session_cache_hit(self) -> bool:
+        """See L{ISSLNetVConnection.get_ssl_session_cache_hit}."""
+        return self.engine is not None and self.engine.session_reused
+
+    def get_peer_certificate(self) -> Any:
+        """The peer's certificate as C{cryptography} has it, or C{None}."""
+        return None if self.engine is None else self.engine.connection.get_peer_certificate(as_cryptography=True)
+
+    def is_eos_received(self) -> bool:
+        """Has the peer said close_notify?"""
+        return self.eos_received
+
+
+def check_server_name(connection: SSL.Connection) -> None:
+    """
+    What the front contexts of listeners call when OpenSSL has read the hello: has it read the same name as we did?
+
+    If not, the policy of the wrong name would be applied.  Raising here would print a traceback, so the connection
+    is told, and ends before a byte of OpenSSL's answer is sent.
+    """
+    vc = connection.get_app_data()
+    hello = vc.hello if isinstance(vc, SSLNetVConnection) else None
+    if hello is not None and connection.get_servername() != hello.server_name_bytes:
+        vc.refusal = HandshakeFailed("the server name was read in two ways", alerts.ILLEGAL_PARAMETER)
+
+
+def select_alpn(connection: SSL.Connection, offered: list[bytes]) -> Any:
+    """
+    What the contexts of listeners call to choose a protocol: the connection's own set decides.
+
+    A client with which we have none in common was refused before OpenSSL saw it.
+    """
+    vc = connection.get_app_data()
+    chosen = vc._select_protocol(offered) if isinstance(vc, SSLNetVConnection) else None
+    return SSL.NO_OVERLAPPING_PROTOCOLS if chosen is None else chosen

@@ -1,0 +1,125 @@
+# -*- test-case-name: tests.test_hooks -*-
+"""
+Hooks: who else is asked about a connection, and waiting for the answer.
+
+A hook is called with the connection.  It may answer at once (C{None}), with a Deferred or a coroutine, or by returning
+L{PARKED} and calling C{vc.reenable_hook()} later.  Hooks of one point are asked in the order of registration, each once,
+one at a time.  An answer that comes late, twice, or after the connection is gone changes nothing.
+
+Source: behaviour 1.18; A120 to A127; ATS C{TLSEventSupport}.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable
+from enum import Enum
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+Hook = Callable[[Any], Any]
+
+PARKED: Final = object()
+"""What a hook returns that will call C{vc.reenable_hook()} itself."""
+
+
+class HookPoint(Enum):
+    """When hooks are asked."""
+
+    VCONN_START = "vconn_start"
+    """A peer has connected; no byte was read."""
+    CLIENT_HELLO = "client_hello"
+    """Its ClientHello was read, and nothing was decided."""
+    SERVERNAME = "servername"
+    CERT = "cert"
+    """The certificate was chosen, and may be exchanged."""
+    VERIFY_CLIENT = "verify_client"
+    VCONN_CLOSE = "vconn_close"
+    OUTBOUND_START = "outbound_start"
+    """We have connected; no byte was sent."""
+    VERIFY_SERVER = "verify_server"
+    OUTBOUND_CLOSE = "outbound_close"
+
+
+class HookSet:
+    """The hooks of a listener, by point.  Complete before the first connection: it is shared and does not change."""
+
+    def __init__(self, hooks: Iterable[tuple[HookPoint, Hook]] = ()) -> None:
+        self._hooks: dict[HookPoint, tuple[Hook, ...]] = {}
+        for point, hook in hooks:
+            self._hooks[point] = (*self._hooks.get(point, ()), hook)
+
+    def at(self, point: HookPoint) -> tuple[Hook, ...]:
+        """The hooks of C{point}, in order."""
+        return self._hooks.get(point, ())
+
+
+class HookWalk:
+    """
+    Asks the hooks of one point about one connection.
+
+    @ivar point: which point.
+    @ivar waiting: a hook has the connection and has not answered.
+    """
+
+    __slots__ = ("_answered", "_asking", "_done", "_failure", "_hooks", "_vc", "point", "waiting")
+
+    def __init__(
+        self,
+        vc: Any,
+        point: HookPoint,
+        hooks: tuple[Hook, ...],
+        answered: Callable[[], None],
+        done: Callable[[Failure | None], None],
+    ) -> None:
+        """
+        @param answered: called when a hook that had to wait has answered: see to it that L{go_on} is called soon.
+        @param done: called once, from within L{go_on}, when all have answered: with C{None}, or with the failure of
+            the first that failed; those after it are not asked.
+        """
+        self.point = point
+        self.waiting = False
+        self._vc = vc
+        self._hooks = iter(hooks)
+        self._answered = answered
+        self._done: Callable[[Failure | None], None] | None = done
+        self._asking = False
+        self._failure: Failure | None = None
+
+    def go_on(self) -> None:
+        """Ask until one has to wait."""
+        for hook in () if self._failure else self._hooks:
+            self.waiting = self._asking = True
+            try:
+                answer = hook(self._vc)
+                if isinstance(answer, Coroutine):
+                    answer = Deferred.fromCoroutine(answer)
+            except Exception:
+                self._failure = Failure()
+                self.waiting = False
+            else:
+                if isinstance(answer, Deferred):
+                    answer.addCallbacks(lambda _: self.reenable(), self.reenable)
+                elif answer is not PARKED:
+                    self.waiting = False
+            self._asking = False
+            if self.waiting:
+                return
+            if self._failure or self._done is None:
+                break
+        done, self._done = self._done, None
+        if done is not None:
+            done(self._failure)
+
+    def reenable(self, failure: Failure | None = None) -> None:
+        """The hook that has the connection has answered.  Late, or twice: nothing happens."""
+        if not self.waiting:
+            return
+        self.waiting = False
+        self._failure = failure
+        if not self._asking and self._done is not None:
+            self._answered()
+
+    def forget(self) -> None:
+        """The connection is gone: what is still to come changes nothing."""
+        self._done = None
+        self.waiting = False
