@@ -1,0 +1,71 @@
+"""
+How the documents are built: C{sphinx-build -W docs docs/_build/html}.
+
+Two pages are made from the code each time, so that they cannot say something else than it does: the reference of the
+configuration, and the table of a connection's moves.  The API reference is made by pydoctor.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+GENERATED = DOCS / "_build" / "generated"
+
+sys.path.insert(0, str(ROOT))
+package = importlib.import_module("atstls")
+phases = importlib.import_module("atstls.tls.phases")
+
+project = "atstls"
+author = "the atstls developers"
+project_copyright = "the atstls developers"
+version = release = package.__version__
+
+# pydoctor's extension reads the settings of intersphinx; no other project's pages are looked up.
+extensions = ["sphinx.ext.intersphinx", "pydoctor.sphinx_ext.build_apidocs"]
+intersphinx_mapping: dict[str, tuple[str, None]] = {}
+exclude_patterns = ["_build", "newsfragments"]
+default_role = "any"
+nitpicky = True
+html_theme = "alabaster"
+html_theme_options = {
+    "description": "A TLS edge for Twisted",
+    "fixed_sidebar": True,
+    "page_width": "1080px",
+    "body_max_width": "60em",
+}
+html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}
+html_copy_source = False
+
+# The rest of its settings stand in pyproject.toml, so that `pydoctor` alone does the same.
+pydoctor_args = ["--quiet", "--html-output={outdir}/api", f"--project-version={release}"]
+pydoctor_url_path = "api/"
+
+
+def moves_table() -> str:
+    """Every legal move, one row a phase, in the order of the enum."""
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 15 30 55", ""]
+    lines += ["   * - phase", "     - move", "     - next phase"]
+    for phase in phases.Phase:
+        moves = [(move, after) for (before, move), after in phases.MOVES.items() if before is phase]
+        for number, (move, after) in enumerate(moves):
+            lines.append(f"   * - {f'**{phase.value}**' if number == 0 else ''}")
+            lines.append(f"     - {move.value}")
+            lines.append(f"     - {after.value}")
+    return "\n".join(lines) + "\n"
+
+
+def configuration_reference() -> str:
+    """Every section and key, from the fields that the loader itself reads; a word in its place while it is absent."""
+    for name in ("atstls.edge.reference", "atstls.edge.config"):
+        try:
+            return str(importlib.import_module(name).reference_rst())
+        except (ImportError, AttributeError):
+            continue
+    return "The reference is made from the code, which is not there yet.\n"
+
+
+GENERATED.mkdir(parents=True, exist_ok=True)
+(GENERATED / "moves.rst").write_text(moves_table(), encoding="utf-8")
+(GENERATED / "configuration_reference.rst").write_text(configuration_reference(), encoding="utf-8")
