@@ -39,7 +39,7 @@ html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}
 html_copy_source = False
 
 # The rest of its settings stand in pyproject.toml, so that `pydoctor` alone does the same.
-pydoctor_args = ["--quiet", "--html-output={outdir}/api", f"--project-version={release}"]
+pydoctor_args = ["--html-output={outdir}/api", f"--project-version={release}"]
 pydoctor_url_path = "api/"
 
 
