@@ -6,15 +6,16 @@ A server connection has two contexts.  It is made from the I{front context}, of 
 policy, and is then moved by C{Connection.set_context} to the I{certificate context} that L{CertificateTable} finds.
 OpenSSL's C{SSL_set_SSL_CTX} moves less than its name says, and not the same things for each purpose:
 
-  - from the front context come, for good: versions, cipher lists, options and modes, verify mode and depth, the
-    ticket keys and the session cache;
-  - from the certificate context come, after the move: certificates and chains, the ALPN callback, the session id
-    context, and what client certificates are judged by, namely the trusted CAs and the list of them sent to clients.
+  - from the front context come, for good: versions, groups, options and modes, verify mode and depth, the ticket keys
+    and the session cache;
+  - from the certificate context come, after the move: certificates and chains, both cipher lists, the ALPN callback,
+    the session id context, and what client certificates are judged by, namely the trusted CAs and the list of them
+    that clients are sent.
 
 So tickets outlive any number of new certificate contexts, as long as the front one stays.  And so a certificate
 context is made from the same L{ServerSettings} as the front context before it: one made without the CA file would
 refuse every client certificate, one made with another CA file would let other clients in.  A listener that has several
-policies has a table for each.
+policies has a table for each.  (Measured, and kept by the tests; the manual says none of it.)
 
 A session must not carry a client past a check that it never passed (A065).  Between policies this holds twice: each
 front context has ticket keys of its own, and the session id context is a hash of everything that a client was held
@@ -30,6 +31,7 @@ Source: behaviour 1.27, 1.29, 6.1, A040-A051, A060-A077.
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -74,6 +76,8 @@ the faster AES first. TLS 1.0 and 1.1 have no such suite: who allows them names 
 _OP_ALLOW_CLIENT_RENEGOTIATION = 1 << 8
 _OP_PRIORITIZE_CHACHA = 1 << 21
 _MODE_NO_AUTO_CHAIN = 0x8
+
+_HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
 
 SelectALPN = Callable[[SSL.Connection, list[bytes]], Any]
 """
@@ -196,7 +200,7 @@ def front_context(
     The context from which each connection under C{settings} is made.  Keep it while the policy lasts: with it go all
     tickets.
 
-    @param select_alpn: called when no certificate context was found for the connection; C{None} for no ALPN.
+    @param select_alpn: asked for connections that were not moved; C{None} for no ALPN.
     @param check_server_name: see L{CheckServerName}; C{None} for no check.
     @raise ConfigurationError: a setting cannot be used; says which, and what is allowed.
     """
@@ -215,7 +219,7 @@ def certificate_context(
     @param settings: those of the front context before it (the top of this module says why).
     @param certificates: for the same names, one for each kind of key, such as RSA and ECDSA; a client gets one that it
         can use.
-    @param select_alpn: called for connections that were moved here; C{None} for no ALPN.
+    @param select_alpn: asked for connections that were moved here; C{None} for no ALPN.
     @raise ConfigurationError: a setting or a certificate cannot be used.
     """
     names = sorted({name for certificate in certificates for name in certificate.names})
@@ -522,21 +526,17 @@ def _host_name(written: str) -> str:
 def _address(written: str) -> tuple[IPv4Address | IPv6Address, int | None]:
     """Reads an address with or without a port; an IPv6 address is in brackets if it has one."""
     host, port = written, None
-    if written.startswith("["):
-        host, _, rest = written[1:].partition("]")
-        port = rest.removeprefix(":") if rest else None
-    elif written.count(":") == 1:
-        host, _, port = written.partition(":")
+    if match := _HOST_AND_PORT.fullmatch(written):
+        host, port = match[1] or match[2], match[3]
     try:
-        if port is None:
-            return _plain(ip_address(host)), None
-        if port.isascii() and port.isdigit() and 0 < int(port) < 65536:
-            return _plain(ip_address(host)), int(port)
+        address = _plain(ip_address(host))
     except ValueError:
-        pass
-    raise ConfigurationError(
-        f"{written!r} is not an address; allowed are 192.0.2.1, 192.0.2.1:443, 2001:db8::1 and [2001:db8::1]:443"
-    )
+        address = None
+    if address is None or (port is not None and not 0 < int(port) < 65536):
+        raise ConfigurationError(
+            f"{written!r} is not an address; allowed are 192.0.2.1, 192.0.2.1:443, 2001:db8::1 and [2001:db8::1]:443"
+        )
+    return address, None if port is None else int(port)
 
 
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
