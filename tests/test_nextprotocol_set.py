@@ -89,7 +89,7 @@ class SSLNextProtocolSetTests(SynchronousTestCase):
         st.lists(st.binary(max_size=300), max_size=8),
     )
     def test_any_names(self, registered: list[bytes], offered: list[bytes]) -> None:
-        """The wire form reads back as the names; the choice is ours and the client's, and no better one was passed over."""
+        """The wire form reads back as the names; the best of those in common is chosen."""
         protocols = SSLNextProtocolSet()
         taken = [name for name in registered if protocols.register_endpoint(name, self)]
         self.assertEqual(protocols.names, tuple(reversed(taken)))
