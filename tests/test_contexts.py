@@ -36,7 +36,7 @@ from atstls.tls.contexts import (
     front_context,
     session_id_context,
 )
-from atstls.tls.verify import VerifyPolicy, VerifyProperties
+from atstls.tls.verify import VerifyPolicy, VerifyProperties, verify_words
 
 VERSIONS = ("TLSv1.2", "TLSv1.3")
 CA = trustme.CA()
@@ -587,9 +587,19 @@ class ClientContextTests(PeersCase):
         self.joined(context, behind(issue("a.example")))
         self.assertEqual(words, [])
 
-    def test_nobody_listens(self) -> None:
-        """The policy holds also if nobody wants the words."""
-        self.assertIn("client", self.join(self.client(), behind(self.certificate)).failures)
+    def test_asked_afterwards(self) -> None:
+        """Without somebody to tell, the policy holds all the same, and OpenSSL remembers what was wrong."""
+        for policy, properties, succeeds in (
+            (VerifyPolicy.ENFORCED, VerifyProperties.ALL, False),
+            (VerifyPolicy.ENFORCED, VerifyProperties.NAME, True),
+            (VerifyPolicy.PERMISSIVE, VerifyProperties.ALL, True),
+        ):
+            for version in VERSIONS:
+                client = self.client(version, policy=policy, properties=properties)
+                pair = self.join(client, behind(self.certificate))
+                self.assertEqual(not pair.failures, succeeds, (policy, properties))
+                found = lib.SSL_get_verify_result(pair.client._ssl)
+                self.assertEqual(verify_words(found), "the issuer of the certificate is not one that we trust")
 
     def test_directory_of_roots(self) -> None:
         """Roots may lie in a directory with hashed names."""

@@ -257,7 +257,8 @@ def client_context(settings: ClientSettings, *, signature_failed: SignatureFaile
     The context of connections to origins.  Whether the certificate has the right name depends on the connection, and
     is for L{atstls.tls.verify.check_peer} when the handshake is done.
 
-    @param signature_failed: see L{SignatureFailed}; OpenSSL itself forgets what a callback let pass.
+    @param signature_failed: see L{SignatureFailed}. C{None} for those who ask OpenSSL for its verify result when the
+        handshake is over; given a callback, that result is C{X509_V_OK} for all that the policy lets pass.
     @raise ConfigurationError: a setting cannot be used.
     """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
@@ -274,17 +275,14 @@ def client_context(settings: ClientSettings, *, signature_failed: SignatureFaile
         return context
     _trust(context, settings.ca_file, settings.ca_dir)
     _set_verify_depth(context, settings.verify_depth)
-    # Failing in the callback, and not after the handshake, sends the origin the alert that says why.
+    # To fail within the handshake, and not after it, sends the origin the alert that says why.
     forgiving = settings.policy is VerifyPolicy.PERMISSIVE or VerifyProperties.SIGNATURE not in settings.properties
-
-    def judge_signature(connection: SSL.Connection, certificate: object, code: int, depth: int, good: int) -> bool:
-        if good:
-            return True
-        if signature_failed is not None:
-            signature_failed(connection, verify_words(code))
-        return forgiving
-
-    context.set_verify(SSL.VERIFY_PEER, judge_signature)
+    if signature_failed is None:
+        # With VERIFY_NONE a client's OpenSSL looks all the same, remembers what it found and goes on. A callback that
+        # lets things pass would make it forget: pyOpenSSL sets the result to X509_V_OK then.
+        context.set_verify(SSL.VERIFY_NONE if forgiving else SSL.VERIFY_PEER)
+    else:
+        context.set_verify(SSL.VERIFY_PEER, _tell(signature_failed, forgiving))
     return context
 
 
@@ -474,6 +472,20 @@ def _trust(context: SSL.Context, ca_file: str | None, ca_dir: str | None) -> Non
         if not os.access(ca_dir, os.R_OK | os.X_OK):
             raise ConfigurationError(f"{ca_dir}: we have no permission to read it")
         context.load_verify_locations(None, ca_dir)
+
+
+def _tell(
+    signature_failed: SignatureFailed, forgiving: bool
+) -> Callable[[SSL.Connection, object, int, int, int], bool]:
+    """A verify callback that tells what is wrong, and lets it pass or not."""
+
+    def verify(connection: SSL.Connection, certificate: object, code: int, depth: int, good: int) -> bool:
+        if good:
+            return True
+        signature_failed(connection, verify_words(code))
+        return forgiving
+
+    return verify
 
 
 def _name_client_cas(context: SSL.Context, ca_file: str) -> None:
