@@ -115,7 +115,7 @@ class MIOBuffer:
 
     __slots__ = ("largest_index", "readers", "size_index", "sole", "tail", "water_mark")
 
-    pipe = None
+    pipe: Any = None
     """A buffer in memory; L{atstls.session.splice} has one in the kernel."""
 
     def __init__(

@@ -275,6 +275,10 @@ class UnixNetVConnection:
         except OSError:
             pass  # It is gone, which the reading side will tell.
 
+    def end_unclean(self) -> None:
+        """End the writing direction so that a peer who can tell (over TLS) sees that something is missing."""
+        self.do_io_shutdown(SHUTDOWN_WRITE)
+
     def do_io_close(self, lerrno: int = -1) -> None:
         """See L{IVConnection.do_io_close}."""
         if self.closed:
@@ -454,6 +458,8 @@ class UnixNetVConnection:
 
     def _pull(self, writer: MIOBuffer, limit: int) -> int:
         """Up to C{limit} bytes from the kernel into C{writer}."""
+        if writer.pipe is not None:
+            return self._pull_pipe(writer.pipe, limit)
         block = writer.write_block()
         if block is None:
             return NO_ROOM
@@ -480,6 +486,20 @@ class UnixNetVConnection:
             elif not end:
                 writer.grow()
             return n
+        self.clean_shutdown = True
+        return ENDED
+
+    def _pull_pipe(self, pipe: Any, limit: int) -> int:
+        """The same without the bytes ever being here: see L{atstls.session.splice}."""
+        try:
+            n: int = pipe.fill_from(self.fd, limit)
+        except BlockingIOError:
+            self._rest(self.read)
+            return WOULD_BLOCK
+        except OSError as exc:
+            return self._read_failed(exc)
+        if n:
+            return n  # or NO_ROOM
         self.clean_shutdown = True
         return ENDED
 
@@ -572,6 +592,8 @@ class UnixNetVConnection:
 
     def _push(self, reader: IOBufferReader, towrite: int) -> int:
         """Up to C{towrite} bytes of C{reader} to the kernel; they are consumed."""
+        if reader.buffer.pipe is not None:
+            return self._push_pipe(reader.buffer.pipe, towrite)
         block = reader.block
         offset = reader.offset
         assert block is not None
@@ -609,6 +631,18 @@ class UnixNetVConnection:
             finally:
                 del views
         reader.consume(n)
+        if n < towrite:
+            self._rest(self.write)
+        return n
+
+    def _push_pipe(self, pipe: Any, towrite: int) -> int:
+        try:
+            n: int = pipe.drain_to(self.fd, towrite)
+        except BlockingIOError:
+            self._rest(self.write)
+            return WOULD_BLOCK
+        except OSError as exc:
+            return self._write_failed(exc)
         if n < towrite:
             self._rest(self.write)
         return n

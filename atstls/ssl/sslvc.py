@@ -108,7 +108,7 @@ class SSLNetVConnection(UnixNetVConnection):
     """
 
     __slots__ = (
-        "_hello_reader", "_holder", "_sizer", "_unsent", "_unsent_at", "_unsent_end", "_discarded", "_walk",
+        "_hello_reader", "_holder", "_lingers", "_sizer", "_unsent", "_unsent_at", "_unsent_end", "_discarded", "_walk",
         "certificate", "engine", "eos_received", "handshake_began", "handshake_seconds", "hello", "hook_op", "hooks",
         "negotiated_protocol", "next_protocol_set", "npn_endpoint", "offered", "phase", "policy", "refusal",
         "server_name", "session_accept",
@@ -145,6 +145,7 @@ class SSLNetVConnection(UnixNetVConnection):
         self._unsent: IOBufferBlock | None = None
         self._unsent_at = self._unsent_end = 0
         self._discarded = 0
+        self._lingers = False
 
     # Beginning.
 
@@ -536,6 +537,7 @@ class SSLNetVConnection(UnixNetVConnection):
         if alert is not None and self.engine is None:
             self._send_alert(alert)
         self._move(Move.ENDED)
+        self._lingers = not isinstance(error, (PeerVanished, HandshakeTimeout))
         self.ready = False
         self.deadline = 0.0
         self.read.urgent = False
@@ -591,11 +593,6 @@ class SSLNetVConnection(UnixNetVConnection):
         self.hello = None
         self._settle()
         self._tell_established()
-
-    def take_holder(self) -> bytearray | None:
-        """What was read of a blind tunnel's bytes before it was one; C{None} when there is nothing (left)."""
-        holder, self._holder = self._holder, None
-        return holder
 
     # Bytes.
 
@@ -680,18 +677,23 @@ class SSLNetVConnection(UnixNetVConnection):
 
     def _pull_tunnel(self, writer: MIOBuffer, limit: int) -> int:
         holder = self._holder
-        if holder is None or writer.pipe is not None:
+        if holder is None:
             return super()._pull(writer, limit)
-        block = writer.write_block()
-        if block is None:
+        if not writer.has_room():
             return NO_ROOM
-        n = min(block.size - block.end, limit, len(holder))
-        block.view[block.end : block.end + n] = holder[:n]
-        writer.fill(n)
-        del holder[:n]
-        if not holder:
+        if writer.pipe is not None:
+            n: int = writer.pipe.fill_with(memoryview(holder)[:limit])
+        else:
+            block = writer.write_block()
+            assert block is not None
+            n = min(block.size - block.end, limit, len(holder))
+            block.view[block.end : block.end + n] = holder[:n]
+            writer.fill(n)
+        if n == len(holder):
             self._holder = None
             self.read.triggered = self.read.polled
+        else:
+            self._holder = holder[n:]
         return n
 
     def _push(self, reader: IOBufferReader, towrite: int) -> int:
@@ -880,22 +882,29 @@ class SSLNetVConnection(UnixNetVConnection):
             self._drop_unsent()
             super()._say_goodbye()
             return
+        if self.eos_received:
+            left = False
+        else:
+            left = self._peer_has_left()
         if not self.write_shut and tls.condition != engine.FAILED:
-            if self.eos_received or not self._peer_has_left():
-                tls.shutdown()
-            else:
+            if left:
                 tls.keep_session()
+            else:
+                tls.shutdown()
         if self._unsent is None:
             self._flush()
 
     def _peer_has_left(self) -> bool:
         """Has the peer ended without close_notify?  Looks at the kernel's next byte without taking it."""
         try:
-            return not self.socket.recv(1, socket.MSG_PEEK)
+            left = not self.socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:
             return True
+        # Still speaking: closing over unread bytes would be a reset, which would overtake our last ones.
+        self._lingers = not left
+        return left
 
     def end_unclean(self) -> None:
         """End the writing direction with TCP's end and no close_notify: what we pass on was cut off."""
@@ -910,11 +919,7 @@ class SSLNetVConnection(UnixNetVConnection):
         """Free it, unless it still has something to send, or an alert that a reset would overtake."""
         if self.socket is None:
             return
-        alerted = self.phase is Phase.CLOSED and isinstance(self.error, PeerError) and self.closed > 0
-        if self._unsent is None and not alerted:
-            self.free()
-            return
-        if self.closed < 0:
+        if self.closed < 0 or (self._unsent is None and not self._lingers):
             self.free()
             return
         if self.phase is not Phase.LINGER:

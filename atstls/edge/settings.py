@@ -1,0 +1,306 @@
+# -*- test-case-name: tests.test_config -*-
+# ruff: noqa: RUF009 (key() makes an attrs field, as attrs.field() does; ruff knows only the latter)
+"""
+The sections of the configuration of which there is one each, and their keys: name, kind, default and meaning, said
+once and here.  Those of which there may be many are in L{atstls.edge.rules}.
+
+The loader (L{atstls.edge.config}), its error messages and the reference (L{atstls.edge.reference}) are all made from
+these fields.  The names are Apache Traffic Server's wherever it has one, C{proxy.config.net.X} being C{X} in C{[net]}
+and C{proxy.config.ssl.X} being C{X} in C{[ssl]}; what is ours alone says so.
+
+A settings object can be made in Python too, and checks itself as the loader does: C{NetConfig(additional_accepts=4)}.
+What holds between two keys, or between two sections, is checked by the loader only.
+
+Source: behaviour 1.12, 1.35; rows N141, A070-A073.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Final
+
+import attrs
+
+from atstls.edge.places import File
+from atstls.edge.tlsfiles import Authorities, Ciphers
+from atstls.edge.values import Choice, OnlyYet, OrNothing, ProtocolNames, Seconds, Switch, Whole, key
+from atstls.tls.contexts import VERSIONS
+from atstls.tls.verify import VerifyPolicy, VerifyProperties
+
+SOCK_OPTIONS: Final = 7
+"""The flags of C{sock_option_flag_*} that a socket here can have, all together: no delay 1, keep alive 2, linger 4."""
+
+VERSION: Final = Choice({name: name for name in VERSIONS})
+POLICY: Final = Choice(VerifyPolicy.__members__)
+PROPERTIES: Final = Choice(VerifyProperties.__members__)
+
+LATER: Final[Mapping[str, frozenset[str]]] = {
+    "net": frozenset(
+        (
+            "max_connections_in",
+            "max_requests_in",
+            "throttle_delay",
+            "poll_timeout",
+            "accept_period",
+            "retry_delay",
+            "event_period",
+        )
+    ),
+    "ssl": frozenset(
+        (
+            "TLSv1.enabled",
+            "TLSv1_1.enabled",
+            "TLSv1_2.enabled",
+            "TLSv1_3.enabled",
+            "client.certification_level",
+            "client.sni_policy",
+            "client.cipher_suite",
+            "client.TLSv1_3.cipher_suites",
+            "client.CA.cert.path",
+            "CA.cert.filename",
+            "CA.cert.path",
+            "server.cert.path",
+            "server.private_key.path",
+            "server.groups_list",
+            "server.dhparams_file",
+            "server.prioritize_chacha",
+            "server.session_ticket.number",
+            "server.ticket_key.filename",
+            "server.max_early_data",
+            "server.multicert.concurrency",
+            "server.cert_compression.algorithms",
+            "session_cache.size",
+            "session_cache.num_buckets",
+            "session_cache.auto_clear",
+            "origin_session_cache.enabled",
+            "origin_session_cache.size",
+            "ocsp.enabled",
+            "ocsp.cache_timeout",
+            "ocsp.request_timeout",
+            "ocsp.update_period",
+            "wire_trace_enabled",
+            "keylog_file",
+            "ktls.enabled",
+            "async.handshake.enabled",
+        )
+    ),
+    "certificate": frozenset(
+        (
+            "action",
+            "ssl_ca_name",
+            "ssl_key_dialog",
+            "ssl_ocsp_name",
+            "ssl_ticket_enabled",
+        )
+    ),
+}
+"""Keys of Apache Traffic Server's that this version does not have: refused as such, and not as misspelt."""
+
+SECTIONS_LATER: Final = frozenset(("log", "admin"))
+"""Sections that this version does not have."""
+
+
+@attrs.frozen(kw_only=True)
+class EdgeConfig:
+    """The program itself."""
+
+    section: ClassVar[str] = "edge"
+
+    drain_timeout: float = key(
+        "drain_timeout",
+        Seconds(),
+        30.0,
+        "After SIGTERM nothing new is accepted, and what is running has this long to end. Ours.",
+    )
+    half_close_timeout: float = key(
+        "half_close_timeout",
+        Seconds(positive=True),
+        300.0,
+        "How long the one direction of a tunnel may be silent after the other has ended. Ours.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class NetConfig:
+    """Connections, whatever they carry."""
+
+    section: ClassVar[str] = "net"
+
+    connections_throttle: int = key(
+        "connections_throttle",
+        Whole(-1),
+        30000,
+        "More connections than this are refused, those in and those out counted together. 0 is no limit; -1 is what "
+        "the limit of descriptors leaves, which is never exceeded.",
+    )
+    default_inactivity_timeout: float = key(
+        "default_inactivity_timeout",
+        Seconds(),
+        86400.0,
+        "A connection on which nothing moves for this long, and which has no timeout of its own, is ended. 0 is never.",
+    )
+    inactivity_check_frequency: float = key(
+        "inactivity_check_frequency",
+        Seconds(positive=True),
+        1.0,
+        "How often timeouts are looked at: one fires at most this much late.",
+    )
+    connect_timeout: float = key(
+        "connect_timeout",
+        Seconds(positive=True),
+        30.0,
+        "How long a connection to the next host may take to be made. Ours, after http.connect_attempts_timeout.",
+    )
+    per_client_max_connections_in: int = key(
+        "per_client.max_connections_in",
+        OnlyYet(Whole(0), 0),
+        0,
+        "Connections from one address; 0 is no limit.",
+    )
+    additional_accepts: int = key(
+        "additional_accepts",
+        Whole(-1),
+        -1,
+        "How many connections more than one a listener accepts in one turn; -1 is all that wait.",
+    )
+    sock_option_flag_in: int = key(
+        "sock_option_flag_in",
+        Whole(0, SOCK_OPTIONS),
+        1,
+        "Options of accepted sockets, added together: 1 no delay, 2 keep alive, 4 linger for 0 seconds.",
+    )
+    sock_option_flag_out: int = key(
+        "sock_option_flag_out",
+        Whole(0, SOCK_OPTIONS),
+        1,
+        "The same for the sockets of connections to the next host.",
+    )
+    sock_recv_buffer_size_in: int = key(
+        "sock_recv_buffer_size_in",
+        Whole(0),
+        0,
+        "Bytes of the receive buffer of accepted sockets; 0 leaves it to the system, which then tunes it.",
+    )
+    sock_send_buffer_size_in: int = key(
+        "sock_send_buffer_size_in",
+        Whole(0),
+        0,
+        "Bytes of the send buffer of accepted sockets; 0 leaves it to the system.",
+    )
+    sock_recv_buffer_size_out: int = key(
+        "sock_recv_buffer_size_out",
+        Whole(0),
+        0,
+        "Bytes of the receive buffer of sockets to the next host; 0 leaves it to the system.",
+    )
+    sock_send_buffer_size_out: int = key(
+        "sock_send_buffer_size_out",
+        Whole(0),
+        0,
+        "Bytes of the send buffer of sockets to the next host; 0 leaves it to the system.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class SSLConfig:
+    """TLS: "server" is towards clients, "client" is towards the next host."""
+
+    section: ClassVar[str] = "ssl"
+
+    handshake_timeout_in: float = key(
+        "handshake_timeout_in",
+        Seconds(),
+        30.0,
+        "How long a handshake may take, from accept on, whatever the client sends meanwhile; 0 is no limit.",
+    )
+    max_record_size: int = key(
+        "max_record_size",
+        Whole(-1, 16383),
+        0,
+        "At most this many bytes in a record that we send; 0 is as many as TLS allows; -1 is small records first, "
+        "which a client can read early, and large ones later.",
+    )
+    server_version_min: str = key("server.version.min", VERSION, "TLSv1.2", "The oldest version spoken with clients.")
+    server_version_max: str = key("server.version.max", VERSION, "TLSv1.3", "The youngest version spoken with clients.")
+    server_cipher_suite: str = key(
+        "server.cipher_suite",
+        Ciphers(tls13=False),
+        "",
+        "OpenSSL's cipher list for TLS 1.2 and older; empty is a current list of ours, forward-secret and AEAD only.",
+    )
+    server_tls13_cipher_suites: str = key(
+        "server.TLSv1_3.cipher_suites",
+        Ciphers(tls13=True),
+        "",
+        "OpenSSL's list of suites for TLS 1.3; empty is OpenSSL's own.",
+    )
+    server_honor_cipher_order: bool = key(
+        "server.honor_cipher_order", Switch(), True, "Whether our order of ciphers counts, and not the client's."
+    )
+    server_session_ticket_enable: bool = key(
+        "server.session_ticket.enable", Switch(), True, "Whether clients get tickets with which to resume a session."
+    )
+    session_cache: int = key(
+        "session_cache",
+        Whole(0, 2),
+        2,
+        "Whether TLS 1.2 sessions are kept here for clients that resume without a ticket: 0 is no; 1 and 2, which are "
+        "two caches in Apache Traffic Server, are OpenSSL's cache.",
+    )
+    session_cache_timeout: int = key(
+        "session_cache.timeout", Whole(0), 0, "How many seconds a session can be resumed; 0 is OpenSSL's own time."
+    )
+    allow_client_renegotiation: bool = key(
+        "allow_client_renegotiation",
+        OnlyYet(Switch(), False),
+        False,
+        "Whether a TLS 1.2 client may start a new handshake in mid-connection.",
+    )
+    multicert_exit_on_load_fail: bool = key(
+        "server.multicert.exit_on_load_fail",
+        Switch(),
+        True,
+        "Whether a certificate that cannot be loaded stops the program from starting; 0 leaves that one out, and the "
+        "log says so.",
+    )
+    client_version_min: str = key(
+        "client.version.min", VERSION, "TLSv1.2", "The oldest version spoken with the next host."
+    )
+    client_version_max: str = key(
+        "client.version.max", VERSION, "TLSv1.3", "The youngest version spoken with the next host."
+    )
+    client_verify_server_policy: VerifyPolicy = key(
+        "client.verify.server.policy",
+        POLICY,
+        VerifyPolicy.ENFORCED,
+        "What follows when the next host's certificate is not good: nothing, a warning in the log, the end.",
+    )
+    client_verify_server_properties: VerifyProperties = key(
+        "client.verify.server.properties",
+        PROPERTIES,
+        VerifyProperties.ALL,
+        "What of that certificate is looked at: who signed it, the name in it, or both.",
+    )
+    client_ca_cert_filename: Path | None = key(
+        "client.CA.cert.filename",
+        OrNothing(Authorities()),
+        None,
+        "The authorities trusted to sign certificates of next hosts, in PEM; empty is the system's.",
+    )
+    client_cert_filename: Path | None = key(
+        "client.cert.filename",
+        OrNothing(File()),
+        None,
+        "The certificate that we show to next hosts, in PEM, its chain behind it; empty is none.",
+    )
+    client_private_key_filename: Path | None = key(
+        "client.private_key.filename",
+        OrNothing(File()),
+        None,
+        "The key of that certificate, in PEM; empty when it is in the same file.",
+    )
+    client_alpn_protocols: tuple[bytes, ...] = key(
+        "client.alpn_protocols",
+        ProtocolNames(),
+        (),
+        "The protocols that we offer to next hosts, the preferred one first; empty is no offer.",
+    )
