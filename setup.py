@@ -10,8 +10,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).resolve().parent
 
 # Each lower bound is a version that was tried: in a fresh environment with all of them at once, on Python 3.10 and on
-# 3.11, TLS 1.2 and 1.3 handshakes over memory BIOs with a Context that is replaced on the way, and Twisted's own tests
-# of TLS and HTTP/2.
+# 3.11, Twisted's own tests of TLS and HTTP/2, and the tests of this project (on 3.10).
 INSTALL_REQUIRES = [
     # pyOpenSSL 26.2 freezes a Context at its first use, and Twisted 25.5 still changes one afterwards: with it
     # Twisted's own end-to-end test of HTTP/2 over TLS fails (twisted #12500, #12639), with 26.4 it passes.
@@ -36,7 +35,6 @@ DEV_REQUIRES = [
     "sphinx >= 7",
     "towncrier >= 24",
     "trustme >= 1.2",
-    "types-docutils",
 ]
 
 
