@@ -16,6 +16,7 @@ GENERATED = DOCS / "_build" / "generated"
 sys.path.insert(0, str(ROOT))
 package = importlib.import_module("atstls")
 phases = importlib.import_module("atstls.tls.phases")
+reference = importlib.import_module("atstls.edge.reference")
 
 project = "atstls"
 author = "the atstls developers"
@@ -56,16 +57,6 @@ def moves_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def configuration_reference() -> str:
-    """Every section and key, from the fields that the loader itself reads; a word in its place while it is absent."""
-    for name in ("atstls.edge.reference", "atstls.edge.config"):
-        try:
-            return str(importlib.import_module(name).reference_rst())
-        except (ImportError, AttributeError):
-            continue
-    return "The reference is made from the code, which is not there yet.\n"
-
-
 GENERATED.mkdir(parents=True, exist_ok=True)
 (GENERATED / "moves.rst").write_text(moves_table(), encoding="utf-8")
-(GENERATED / "configuration_reference.rst").write_text(configuration_reference(), encoding="utf-8")
+(GENERATED / "configuration_reference.rst").write_text(reference.reference_rst(), encoding="utf-8")
