@@ -97,7 +97,8 @@ class _Lines:
 
     def __iter__(self) -> Iterator[str]:
         yield self.marked("[") + "]\n"
-        for self.number, text in enumerate(self.texts, 1):
+        for number, text in enumerate(self.texts, 1):
+            self.number = number
             # What looks like a header may be the second line of a value, from which the mark is taken out again.
             header = _HEADER.match(text)
             yield text if header is None else self.marked(header[1]) + text[header.end() - 1 :]
@@ -115,6 +116,20 @@ def _unmarked(name: str) -> tuple[str, int]:
 class _Parser(configparser.RawConfigParser):
     # Nothing may stand behind a header; configparser's own pattern goes to the last bracket on the line.
     SECTCRE = re.compile(r"\[(?P<header>[^\]]+)\]$")
+
+    def __init__(self, lines: _Lines) -> None:
+        super().__init__(
+            interpolation=None,
+            comment_prefixes=(";", "#"),
+            inline_comment_prefixes=(";",),
+            empty_lines_in_values=False,
+            # No header is empty, so that no section is special.
+            default_section="",
+        )
+        self.lines = lines
+
+    def optionxform(self, optionstr: str) -> str:
+        return self.lines.marked(optionstr)
 
 
 def read(path: Path) -> tuple[list[Section], list[Complaint]]:
@@ -144,14 +159,7 @@ def parse(text: str) -> tuple[list[Section], list[Complaint]]:
     @return: as L{read}.
     """
     lines = _Lines(text)
-    parser = _Parser(
-        interpolation=None,
-        comment_prefixes=(";", "#"),
-        inline_comment_prefixes=(";",),
-        empty_lines_in_values=False,
-        default_section="",
-    )
-    parser.optionxform = lines.marked  # type: ignore[method-assign]  # how configparser's manual says to do it
+    parser = _Parser(lines)
     complaints = []
     try:
         parser.read_file(lines)

@@ -171,7 +171,7 @@ class CertificateConfig:
         "dest_ip",
         Destination(),
         None,
-        "The local address for which it is when no name matches; * makes it the default. Without it: only by its names.",
+        "The local address for which it is when no name matches; * is every one: the default certificate.",
     )
 
     @property
@@ -185,7 +185,7 @@ class CertificateConfig:
 @attrs.frozen(kw_only=True)
 class SNIConfig(Routes):
     """
-    What holds for clients that ask for one name. C{None} everywhere is "as without this rule".
+    What holds for clients that ask for one name; what is not written is as without this rule.
 
     @ivar pattern: a name in lower case, C{*.} and a name, or empty for clients that ask for none.
     """
