@@ -19,6 +19,7 @@ from cryptography.x509 import CertificateBuilder
 from docutils.core import publish_doctree
 from docutils.nodes import literal, row, section, table
 from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
@@ -205,6 +206,10 @@ class MistakeTests(ConfigurationTestCase):
         self.assertTrue(line.startswith("[certificate a] ssl_cert_name: HERE/pipe is not a file"), line)
 
 
+# A busy machine is no failure, and what is found goes into a test by hand.
+fuzzed = hypothesis_settings(deadline=None, database=None)
+
+
 class ArbitraryTextTests(ConfigurationTestCase):
     def only_its_own_errors(self, data: bytes) -> None:
         self.file.write_bytes(data)
@@ -213,11 +218,13 @@ class ArbitraryTextTests(ConfigurationTestCase):
         except ConfigurationErrors as errors:
             self.assertTrue(errors.lines)
 
+    @fuzzed
     @given(st.binary())
     def test_bytes(self, data: bytes) -> None:
         """Whatever bytes the file has, I get a configuration or a list of mistakes."""
         self.only_its_own_errors(data)
 
+    @fuzzed
     @given(st.text())
     @example("[a\n []\n")
     @example("  []\nx=1\n[net]\n")
@@ -251,17 +258,19 @@ class ArbitraryTextTests(ConfigurationTestCase):
         + ["\n[ssl]\n", "\n[net]\n", "\n[listen a]\n", "\n[sni]\n", "\n[sni *.a]\n", "\n[certificate a]\n", " = ", " "]
     )
 
+    @fuzzed
     @given(st.lists(words | st.text(max_size=3)).map("".join))
     def test_almost_right(self, text: str) -> None:
         """So it is for what looks like a configuration."""
         self.only_its_own_errors(text.encode("utf-8", "surrogatepass"))
 
+    @fuzzed
     @given(st.sampled_from([(settings, key) for settings in SETTINGS for key, _ in keys_of(settings)]), st.text())
     def test_any_value(self, which: tuple[Any, Any], text: str) -> None:
         """So it is for each key, whatever its value."""
-        settings, key = which
-        self.only_its_own_errors(f"[{settings.section} a]\n{key.name} = {text}\n".encode("utf-8", "surrogatepass"))
-        self.only_its_own_errors(f"[{settings.section}]\n{key.name} = {text}\n".encode("utf-8", "surrogatepass"))
+        kind, key = which
+        self.only_its_own_errors(f"[{kind.section} a]\n{key.name} = {text}\n".encode("utf-8", "surrogatepass"))
+        self.only_its_own_errors(f"[{kind.section}]\n{key.name} = {text}\n".encode("utf-8", "surrogatepass"))
 
 
 class FormTests(SynchronousTestCase):
