@@ -61,7 +61,7 @@ class HookWalk:
     @ivar waiting: a hook has the connection and has not answered.
     """
 
-    __slots__ = ("_answered", "_asking", "_done", "_failure", "_hooks", "_vc", "point", "waiting")
+    __slots__ = ("_answered", "_asked", "_asking", "_done", "_failure", "_hooks", "_vc", "point", "waiting")
 
     def __init__(
         self,
@@ -82,13 +82,15 @@ class HookWalk:
         self._hooks = iter(hooks)
         self._answered = answered
         self._done: Callable[[Failure | None], None] | None = done
+        self._asked = 0
         self._asking = False
         self._failure: Failure | None = None
 
     def go_on(self) -> None:
         """Ask until one has to wait."""
-        for hook in () if self._failure else self._hooks:
+        for hook in () if self._failure or self._done is None else self._hooks:
             self.waiting = self._asking = True
+            self._asked = asked = self._asked + 1
             try:
                 answer = hook(self._vc)
                 if isinstance(answer, Coroutine):
@@ -98,7 +100,8 @@ class HookWalk:
                 self.waiting = False
             else:
                 if isinstance(answer, Deferred):
-                    answer.addCallbacks(lambda _: self.reenable(), self.reenable)
+                    answer.addCallback(lambda _: None)
+                    answer.addBoth(self.reenable, asked)
                 elif answer is not PARKED:
                     self.waiting = False
             self._asking = False
@@ -110,9 +113,13 @@ class HookWalk:
         if done is not None:
             done(self._failure)
 
-    def reenable(self, failure: Failure | None = None) -> None:
-        """The hook that has the connection has answered.  Late, or twice: nothing happens."""
-        if not self.waiting:
+    def reenable(self, failure: Failure | None = None, asked: int = 0) -> None:
+        """
+        The hook that has the connection has answered.  Late, or twice: nothing happens.
+
+        @param asked: it was the so-maniest to be asked; 0: whichever is waited for.
+        """
+        if not self.waiting or (asked and asked != self._asked):
             return
         self.waiting = False
         self._failure = failure
