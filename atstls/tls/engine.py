@@ -390,6 +390,9 @@ def client_engine(
     connection = SSL.Connection(context)
     if server_name is not None:
         try:
+            if len(server_name) > 255:
+                # OpenSSL refuses it, pyOpenSSL does not say so, and the error would be the next connection's.
+                raise UnicodeError("too long")
             connection.set_tlsext_host_name(server_name.encode("ascii"))
         except (UnicodeError, TypeError) as exc:
             raise HandshakeFailed(f"{server_name!r} cannot be asked for: not a host name") from exc
