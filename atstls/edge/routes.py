@@ -1,0 +1,142 @@
+# -*- test-case-name: tests.test_routes -*-
+"""
+Which way a connection goes: by the server name that its client asked for, or else its listener's way.
+
+A listener has a L{RouteTable}, made once from the configuration and then only read.  It is asked twice.  When the
+ClientHello was read and nothing is decided yet, a hook (L{RouteTable.decide}) finds the rule for the name, turns away
+clients that may not come in, and puts what the rule demands of TLS in place, or makes the connection a blind tunnel.
+When the handshake is done L{RouteAccept} gives the connection to the rule's destination.  What a destination does, such
+as dialling an origin, therefore never happens for a client that was refused.
+
+Names are compared as wholes: C{*.example.com} covers one label in the place of the star, and nothing that merely ends
+in the same letters.
+
+Source: behaviour 1.24, 6.3 (2); rows A001-A003, A010, A016, A020, A022-A026.
+"""
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from atstls.edge.places import RouteKind
+from atstls.edge.values import IPNetwork
+from atstls.events import EVENT_DONE, EVENT_ERROR, NET_EVENT_ACCEPT, event_name
+from atstls.interfaces import IContinuation
+from atstls.net.connection import Address
+from atstls.tls import alerts
+from atstls.tls.policy import ServerPolicy
+
+ROUTE: Final = "route"
+"""The argument of a connection under which its L{Rule} is kept."""
+
+
+@frozen(eq=False)
+class Rule:
+    """
+    What holds for the connections of one listener that ask for one name, or for all that have no rule of their own.
+
+    @ivar section: the section of the configuration that says so, as it is written there.
+    @ivar kind: what becomes of the connections.
+    @ivar destination: gets them by NET_EVENT_ACCEPT, when they are established.
+    @ivar policy: what is demanded of TLS; C{None} on a listener without it.
+    @ivar offered: the protocols to choose from by ALPN, the preferred one first.
+    @ivar ip_allow: the networks from which clients may come; C{None}: from everywhere.
+    """
+
+    section: str
+    kind: RouteKind
+    destination: IContinuation
+    policy: ServerPolicy | None = None
+    offered: tuple[bytes, ...] = ()
+    ip_allow: tuple[IPNetwork, ...] | None = None
+
+    def admits(self, address: Address | None) -> bool:
+        """
+        May a client at C{address} come in?
+
+        Who has no IP address is in no network: a rule about addresses keeps out those who come over a UNIX socket.
+        """
+        if self.ip_allow is None:
+            return True
+        if not isinstance(address, tuple):
+            return False
+        try:
+            host = ipaddress.ip_address(address[0].partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped is not None:
+            # So a socket for both families tells of IPv4 clients.
+            host = host.ipv4_mapped
+        return any(host in network for network in self.ip_allow)
+
+
+class RouteTable:
+    """
+    The rules of one listener.  Does not change: a reload makes another one.
+
+    @ivar default: for clients for whose name there is no rule.
+    """
+
+    __slots__ = ("_by_name", "default")
+
+    def __init__(self, default: Rule, by_name: Mapping[str, Rule]) -> None:
+        """
+        @param by_name: by names and wildcards as L{atstls.edge.places.server_pattern} spells them; the empty one is for
+            clients that send no name.
+        """
+        self.default = default
+        self._by_name = dict(by_name)
+
+    def find(self, name: str | None) -> Rule:
+        """The rule for this very name; for a wildcard in the place of its first label; or the default."""
+        if not name:
+            return self._by_name.get("", self.default)
+        rule = self._by_name.get(name)
+        if rule is None:
+            label, _, rest = name.partition(".")
+            if label and rest:
+                rule = self._by_name.get(f"*.{rest}")
+        return rule or self.default
+
+    def decide(self, vc: Any) -> None:
+        """
+        A hook at CLIENT_HELLO: find the way of C{vc}, and keep it with the connection.
+
+        A client that may not come in is refused before anything is done for it.
+        """
+        rule = self.find(vc.server_name)
+        if not rule.admits(vc.get_remote_addr()):
+            vc.refuse(alerts.ACCESS_DENIED, f"its address is not in ip_allow of {rule.section}")
+            return
+        vc.set_arg(ROUTE, rule)
+        if rule.kind is RouteKind.TUNNEL:
+            vc.tunnel()
+            return
+        vc.policy = rule.policy
+        vc.offered = rule.offered
+
+
+@implementer(IContinuation)
+class RouteAccept:
+    """Who is given the established connections of one listener, and passes each on to where its rule says."""
+
+    _log = Logger()
+
+    def __init__(self, table: Callable[[], RouteTable]) -> None:
+        """
+        @param table: asked for each connection that did not come by way of L{RouteTable.decide}: those without TLS.
+        """
+        self._table = table
+
+    def handle_event(self, event: int, data: Any) -> int:
+        """NET_EVENT_ACCEPT: a connection.  EVENT_ERROR: the port is lost, which its owner has logged."""
+        if event == NET_EVENT_ACCEPT:
+            rule: Rule = data.get_arg(ROUTE) or self._table().default
+            rule.destination.handle_event(NET_EVENT_ACCEPT, data)
+        elif event != EVENT_ERROR:
+            self._log.error("a listener was told of {event}, which it does not know", event=event_name(event))
+        return EVENT_DONE

@@ -1,0 +1,95 @@
+# -*- test-case-name: tests.test_edge_service -*-
+"""
+What the edge serves by itself, over HTTP/1.1 and HTTP/2: its welcome page, and directories of files.
+
+C{twisted.web} does the work.  The page is for somebody who has just started the program: it says what answers there,
+and what to write to have something else answer.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from twisted.web.http import Request
+from twisted.web.resource import ForbiddenResource, Resource
+from twisted.web.server import Site
+from twisted.web.static import File
+
+from atstls import __version__
+
+PAGE = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>atstls is running</title>
+<style>
+body {{ max-width: 42em; margin: 3em auto; padding: 0 1em; font: 1rem/1.6 system-ui, sans-serif;
+  color: #222; background: #fff }}
+pre {{ padding: 1em; overflow-x: auto; background: #f3f3f3; border-radius: .4em }}
+@media (prefers-color-scheme: dark) {{ body {{ color: #ddd; background: #1b1b1b }} pre {{ background: #2a2a2a }} }}
+</style>
+</head>
+<body>
+<h1>atstls is running</h1>
+<p>This is atstls {__version__}, a TLS edge. It ended the TLS of your connection and shows this page, since nothing
+tells it what else to do here.</p>
+<p>Write a file <code>tap.cfg</code> to change that:</p>
+<pre>[listen https]
+interface = 0.0.0.0
+port = 443
+
+[certificate www]
+ssl_cert_name = www.pem
+ssl_key_name = www.key
+
+[sni www.example.com]
+forward_route = 127.0.0.1:8080
+
+[sni *.example.net]
+tunnel_route = 192.0.2.7:443</pre>
+<p>and start it with <code>twistd -n atstls --config tap.cfg</code>. TLS for <code>www.example.com</code> then ends here
+and its plain text goes to port 8080; what asks for a name under <code>example.net</code> goes on untouched.
+<code>twistd atstls --check --config tap.cfg</code> tells every mistake in the file and starts nothing.</p>
+</body>
+</html>
+""".encode()
+
+
+class Welcome(Resource):
+    """The one page, whatever the path."""
+
+    isLeaf = True  # noqa: N815
+
+    def render_GET(self, request: Request) -> bytes:  # noqa: N802
+        """The page; C{twisted.web} answers HEAD with its head."""
+        request.setHeader(b"content-type", b"text/html; charset=utf-8")
+        # The next start may have another to show here.
+        request.setHeader(b"cache-control", b"no-store")
+        return PAGE
+
+
+class Files(File):
+    """A directory's files.  What is in it is not listed: that is for its owner to tell."""
+
+    def directoryListing(self) -> Resource:  # noqa: N802
+        """What is shown of a directory without an index page."""
+        return ForbiddenResource("There is no index page here.")
+
+
+class QuietSite(Site):
+    """A site that writes no line for each request, and does not tell the log that it starts."""
+
+    noisy = False
+
+    def log(self, request: Any) -> None:
+        """Nothing: a line a request in the program's own log would drown the others."""
+
+
+def welcome_site(reactor: Any) -> Site:
+    """The factory for the welcome page."""
+    return QuietSite(Welcome(), reactor=reactor)
+
+
+def files_site(directory: Path, reactor: Any) -> Site:
+    """The factory for the files in C{directory}."""
+    return QuietSite(Files(str(directory)), reactor=reactor)
