@@ -1,0 +1,606 @@
+# -*- test-case-name: tests.test_session_protocol -*-
+# ruff: noqa: N802  # what Twisted calls is spelled as Twisted spells it
+"""
+L{NetVCTransport}: a connection as Twisted's protocols know it.  L{ProtocolSessionAccept}: a factory gets connections.
+
+The transport is the continuation of both VIOs of its connection.  Reading: a piece that was read becomes one
+C{dataReceived}; a paused transport has its read VIO disabled, so that back-pressure reaches the kernel and the peer.
+
+Writing: C{write} never calls anybody but the producer.  It puts bytes into a buffer, and they leave in the turn's write
+pass, so that what was written in small pieces is one record and one call of the kernel.  The write VIO is made once and
+always asks for exactly what is in the buffer.  So WRITE_COMPLETE means one thing, that all of it has gone, over TLS the
+ciphertext too, and everything that waits for an empty buffer hangs on it: the next piece of a producer, the end of the
+writing direction, the end of the connection.  (A VIO of unknown length would tell of room before each write and of
+nothing behind the last.)
+
+What Twisted promises to protocols, and what C{twisted.internet.tcp} does where the promise is vague, is kept:
+
+  - C{connectionLost} comes once, and never from within a call of the protocol's own.
+  - A transport that was told to C{loseConnection} reads no more, sends what it has and waits for its producer.
+  - C{dataReceived} that raises costs its own connection, and nobody else's.
+
+Three things are stricter.  A close that waits for a peer, or for a producer, without a byte moving is given up after
+L{CLOSE_SECONDS}.  A connection that ends with bytes unsent or by a bug is reset, so that the peer does not take
+it for an end in order.  And a protocol over TLS has its connection when the handshake is done, not before.
+
+Source: behaviour P04, P05, N131; C{twisted.internet.interfaces}, C{twisted.internet.tcp}, C{twisted.protocols.tls}.
+"""
+
+import errno
+import socket
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, Final
+
+from OpenSSL.crypto import X509
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, TimeoutError
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    ILoggingContext,
+    INegotiated,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    ISystemHandle,
+    ITCPTransport,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from atstls.errors import LocalError, lerrno_words
+from atstls.events import (
+    EVENT_CONT,
+    EVENT_DONE,
+    NET_EVENT_ACCEPT,
+    VC_EVENT_ACTIVE_TIMEOUT,
+    VC_EVENT_EOS,
+    VC_EVENT_INACTIVITY_TIMEOUT,
+    VC_EVENT_READ_READY,
+    VC_EVENT_WRITE_COMPLETE,
+    VC_EVENT_WRITE_READY,
+    event_name,
+)
+from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_32K, BUFFER_SIZE_INDEX_64K, MIOBuffer
+from atstls.eventsystem.vio import INT64_MAX, SHUTDOWN_WRITE, VIO
+from atstls.interfaces import IContinuation, ISessionAccept
+from atstls.net.connection import Address
+from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL, UnixNetVConnection
+from atstls.ssl.sslvc import SSLNetVConnection
+
+HIGH_WATER_BYTES: Final = 64 << 10
+"""Unsent bytes above which a streaming producer is paused (Twisted: C{FileDescriptor.bufferSize})."""
+
+LARGE_BYTES: Final = 8 << 10
+"""A piece from this size on goes out from where it is.  Below, a copy is cheaper than a record of its own."""
+
+CLOSE_SECONDS: Final = 60.0
+"""How long a connection that was told to close may be without a byte moving (nginx: send_timeout, 60 s)."""
+
+_NORMAL: Final = -1
+"""C{do_io_close} for an end in order."""
+
+
+class ConnectionTimedOut(ConnectionLost, TimeoutError):
+    """The connection was ended by a timeout; C{str()} says which."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(string=reason)  # type: ignore[no-untyped-call]  # Twisted's
+
+
+class _Reading(Enum):
+    FLOWING = "flowing"
+    PAUSED = "paused"
+    ENDED = "ended"
+
+
+class _Writing(Enum):
+    OPEN = "open"
+    ENDING = "ending"
+    """C{loseWriteConnection} was called, and there is something to be sent first."""
+    ENDED = "ended"
+
+
+IPAddress = IPv4Address | IPv6Address
+
+
+def twisted_address(address: Address | None) -> Any:
+    """What Twisted calls C{address}; a UNIX socket without a name, and a peer that has gone, have none."""
+    if isinstance(address, tuple):
+        host, port = address
+        return (IPv6Address if ":" in host else IPv4Address)("TCP", host, port)
+    return UNIXAddress(address or None)
+
+
+def speaks_tls(vc: UnixNetVConnection) -> bool:
+    """Are the bytes of C{vc} encrypted by us?  Those of a blind tunnel are not, though it came to a TLS port."""
+    return isinstance(vc, SSLNetVConnection) and vc.attributes != TRANSPORT_BLIND_TUNNEL
+
+
+@implementer(IContinuation, ITCPTransport, IConsumer, IPushProducer, ILoggingContext, ISystemHandle)
+class NetVCTransport:
+    """
+    The transport of a protocol over a connection.  Made by L{ProtocolSessionAccept} and L{connect_protocol}.
+
+    @ivar vc: the connection; its facts may be asked for, its VIOs are ours.
+    @ivar protocol: whose transport it is; C{None} after C{connectionLost}.
+    @ivar reactor: for C{callLater}.
+    @ivar connected: from the beginning to C{connectionLost}.
+    @ivar disconnecting: it was told to close; the protocol gets no more bytes.
+    @ivar disconnected: C{connectionLost} was called, or is about to be.
+    @ivar producer: who is registered, or C{None}.
+    @ivar streamingProducer: is it a push producer?
+    @ivar producerPaused: is it one, and paused by us?
+    """
+
+    _log = Logger()
+
+    def __init__(self, vc: UnixNetVConnection, protocol: IProtocol, reactor: Any) -> None:
+        """@raise LocalError: C{vc} is closed, or its handshake is not done."""
+        if not vc.get_ssl_handshake_complete():
+            raise LocalError("a protocol gets its connection when the handshake is done")
+        self.vc = vc
+        self.protocol: IProtocol | None = protocol
+        self.reactor = reactor
+        self.connected = True
+        self.disconnecting = False
+        self.disconnected = False
+        self.producer: Any = None
+        self.streamingProducer = False
+        self.producerPaused = False
+        self._reading = _Reading.FLOWING
+        self._writing = _Writing.OPEN
+        self._aborted = False
+        self._in_buffer = MIOBuffer(BUFFER_SIZE_INDEX_64K)
+        self._in = self._in_buffer.alloc_reader()
+        self._out_buffer = MIOBuffer(BUFFER_SIZE_INDEX_32K)
+        self._out = self._out_buffer.alloc_reader()
+        # Asked for later, these may not be there any more.
+        self._peer: Any = twisted_address(vc.get_remote_addr())
+        self._host: Any = twisted_address(vc.get_local_addr())
+        self._read_vio = self._asked(vc.do_io_read(self, INT64_MAX, self._in_buffer))
+        self._write_vio = self._asked(vc.do_io_write(self, 0, self._out))
+
+    @staticmethod
+    def _asked(vio: VIO | None) -> VIO:
+        if vio is None:
+            raise LocalError("a transport needs a connection that is open")
+        return vio
+
+    def begin(self, first: Any = None) -> None:
+        """
+        Tell the protocol of its transport.
+
+        @param first: an L{IOBufferReader<atstls.interfaces.IIOBufferReader>} with bytes that were read before; it is
+            emptied and leaves its buffer.
+        """
+        if first is not None:
+            self._in_buffer.write(first)
+            first.dealloc()
+            if self._in.avail:
+                self._read_vio.disable()  # until the protocol has got those
+        protocol = self.protocol
+        assert protocol is not None
+        try:
+            protocol.makeConnection(self)
+            self._tell_handshake(protocol)
+        except Exception:
+            self._protocol_failed()
+        self._deliver_first()
+
+    def _tell_handshake(self, protocol: IProtocol) -> None:
+        """There is none."""
+
+    def _deliver_first(self) -> None:
+        """Bytes that came with the connection go before those that are still to be read."""
+        if self._in.avail and self._reading is _Reading.FLOWING and not self.disconnecting and self.connected:
+            self._read_vio.enable()
+            self.handle_event(VC_EVENT_READ_READY, self._read_vio)
+
+    # What the connection calls.
+
+    def handle_event(self, event: int, data: Any) -> int:
+        """See L{IContinuation.handle_event}."""
+        try:
+            if event == VC_EVENT_READ_READY:
+                self.protocol.dataReceived(self._in.read())  # type: ignore[union-attr]  # there while it is connected
+            elif event == VC_EVENT_WRITE_COMPLETE:
+                self._settle()
+            elif event != VC_EVENT_WRITE_READY:
+                self._ended(event)
+        except Exception:
+            self._protocol_failed()
+        return EVENT_CONT
+
+    def _settle(self) -> None:
+        """The buffer was empty: see who waits for that.  Also called when it may have been empty all the time."""
+        if not self.connected:
+            return
+        if self._unsent():
+            self._write_vio.reenable()  # written while the kernel was still to take the ciphertext of what was before
+            return
+        producer = self.producer
+        if producer is not None:
+            if not self.streamingProducer or self.producerPaused:
+                self.producerPaused = False
+                producer.resumeProducing()
+        elif self.disconnecting:
+            self._finish(Failure(ConnectionDone()), _NORMAL)
+        elif self._writing is _Writing.ENDING:
+            self._writing = _Writing.ENDED
+            self.vc.do_io_shutdown(SHUTDOWN_WRITE)
+            protocol = IHalfCloseableProtocol(self.protocol, None)
+            if protocol is not None:
+                protocol.writeConnectionLost()
+
+    def _settle_later(self) -> None:
+        """Let L{_settle} be called, and not from within this call of the protocol's."""
+        if not self._unsent():
+            self.reactor.callLater(0, self.handle_event, VC_EVENT_WRITE_COMPLETE, self._write_vio)
+
+    def _unsent(self) -> bool:
+        """Is there anything that the kernel does not have?"""
+        return self._out.avail > 0 or self._write_vio.state.owed
+
+    def _ended(self, event: int) -> None:
+        vc = self.vc
+        if event == VC_EVENT_EOS:
+            if vc.clean_shutdown:
+                self._read_ended()
+            else:
+                why = lerrno_words(vc.lerrno) if vc.lerrno else "the TLS stream was cut off"
+                self._finish(Failure(ConnectionLost(why)), vc.lerrno or _NORMAL)
+        elif event == VC_EVENT_INACTIVITY_TIMEOUT:
+            period = vc.get_inactivity_timeout()
+            self._timed_out(f"no byte in {period:g} s" if period else "no byte for too long")
+        elif event == VC_EVENT_ACTIVE_TIMEOUT:
+            self._timed_out(f"open for longer than {vc.get_active_timeout():g} s")
+        else:
+            self._failed()
+
+    def _read_ended(self) -> None:
+        protocol = IHalfCloseableProtocol(self.protocol, None)
+        if protocol is None:
+            self._finish(Failure(ConnectionDone()), _NORMAL)
+            return
+        self._reading = _Reading.ENDED
+        # No bytes are wanted any more; timeouts are still told.
+        self.vc.do_io_read(self, 0, None)
+        protocol.readConnectionLost()
+
+    def _timed_out(self, reason: str) -> None:
+        self._finish(Failure(ConnectionTimedOut(reason)), _NORMAL)
+
+    def _failed(self) -> None:
+        """ERROR: nothing can be read, or nothing written, any more."""
+        vc = self.vc
+        error = vc.error
+        lerrno = vc.lerrno or errno.EIO
+        reason = ConnectionLost(str(error) if error is not None else lerrno_words(lerrno))
+        reason.__cause__ = error
+        self._finish(Failure(reason), lerrno)
+
+    def _protocol_failed(self) -> None:
+        """A bug in the protocol, or in its producer: the exception that is being handled ends the connection."""
+        failure = Failure()
+        self._log.failure("a protocol failed: {protocol} of {vc}", failure, protocol=self.protocol, vc=self.vc)
+        self._finish(failure, errno.ECONNABORTED)
+
+    def _finish(self, reason: Failure, lerrno: int) -> None:
+        """The connection is over: tell the producer and the protocol, once, and undo what refers in circles."""
+        if self.disconnected:
+            return
+        self.connected = False
+        self.disconnected = True
+        self._writing = _Writing.ENDED
+        if self._unsent() and lerrno == _NORMAL:
+            lerrno = errno.ECONNRESET
+        self.vc.do_io_close(lerrno)
+        self._in.dealloc()
+        self._out.dealloc()
+        producer, self.producer = self.producer, None
+        protocol, self.protocol = self.protocol, None
+        assert protocol is not None
+        try:
+            if producer is not None:
+                producer.stopProducing()
+        except Exception:
+            self._log.failure("a producer could not be stopped: {producer} of {vc}", producer=producer, vc=self.vc)
+        try:
+            protocol.connectionLost(reason)
+        except Exception:
+            self._log.failure("connectionLost failed: {protocol} of {vc}", protocol=protocol, vc=self.vc)
+
+    # ITransport.
+
+    def _accepts(self) -> bool:
+        """Is it still time to write?  Who was told to close takes what a producer still has, and nothing else."""
+        if self._writing is _Writing.OPEN and not self.disconnecting:
+            return True
+        return self._writing is not _Writing.ENDED and self.producer is not None
+
+    def write(self, data: bytes) -> None:
+        """See L{ITransport.write<twisted.internet.interfaces.ITransport.write>}.  Ignored after the end."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"only bytes can be written, not {type(data).__name__}")
+        if not data or not self._accepts():
+            return
+        if len(data) < LARGE_BYTES:
+            self._out_buffer.write(data)
+        else:
+            self._out_buffer.append(data)
+        self._written()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """See L{ITransport.writeSequence<twisted.internet.interfaces.ITransport.writeSequence>}."""
+        pieces = list(data)
+        for piece in pieces:
+            if not isinstance(piece, bytes):
+                raise TypeError(f"only bytes can be written, not {type(piece).__name__}")
+        if not any(pieces) or not self._accepts():
+            return
+        buffer = self._out_buffer
+        small: list[bytes] = []
+        for piece in pieces:
+            if len(piece) < LARGE_BYTES:
+                small.append(piece)
+            else:
+                buffer.write(b"".join(small))
+                small.clear()
+                buffer.append(piece)
+        buffer.write(b"".join(small))
+        self._written()
+
+    def _written(self) -> None:
+        vio = self._write_vio
+        vio.done()
+        vio.reenable()
+        if (
+            self.producer is not None
+            and self.streamingProducer
+            and not self.producerPaused
+            and self._out.avail > HIGH_WATER_BYTES
+        ):
+            self.producerPaused = True
+            self.producer.pauseProducing()
+
+    def loseConnection(self) -> None:
+        """
+        Close when all is sent and nobody produces.  C{connectionLost(ConnectionDone)} follows, never from here.
+
+        Bytes that still arrive are not delivered.  After L{CLOSE_SECONDS} without a byte sent it is given up.
+        """
+        if self.disconnecting or not self.connected:
+            return
+        self.disconnecting = True
+        self._read_vio.disable()
+        vc = self.vc
+        if not 0 < vc.get_inactivity_timeout() <= CLOSE_SECONDS:
+            vc.set_inactivity_timeout(CLOSE_SECONDS)
+        if self.producer is None:
+            self._settle_later()
+
+    def getPeer(self) -> Any:
+        """An L{IPv4Address}, L{IPv6Address} or L{UNIXAddress}; also after the end."""
+        return self._peer
+
+    def getHost(self) -> Any:
+        """The same for our side."""
+        return self._host
+
+    # ITCPTransport.
+
+    def loseWriteConnection(self) -> None:
+        """
+        End the writing direction, over TLS by close_notify, when all is sent and no producer is registered.
+
+        An L{IHalfCloseableProtocol} is then told C{writeConnectionLost}.
+        """
+        if self._writing is _Writing.OPEN and not self.disconnecting:
+            self._writing = _Writing.ENDING
+            if self.producer is None:
+                self._settle_later()
+
+    def abortConnection(self) -> None:
+        """Drop everything; the peer sees a reset.  C{connectionLost(ConnectionAborted)} follows, never from here."""
+        if self._aborted or self.disconnected:
+            return
+        self._aborted = self.disconnecting = True
+        self._writing = _Writing.ENDED
+        self.vc.do_io_close(errno.ECONNABORTED)
+        self.reactor.callLater(0, self._finish, Failure(ConnectionAborted()), errno.ECONNABORTED)
+
+    def getTcpNoDelay(self) -> bool:
+        """Are small segments sent at once?  False where there is no TCP."""
+        return self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Send small segments at once, or not.  Without TCP, nothing happens."""
+        self._set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        """Does the kernel look after a silent peer?"""
+        return self._option(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Let the kernel look after a silent peer, or not."""
+        self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
+
+    def _option(self, level: int, name: int) -> bool:
+        sock = self.vc.socket
+        try:
+            return sock is not None and bool(sock.getsockopt(level, name))
+        except OSError:
+            return False
+
+    def _set_option(self, level: int, name: int, enabled: bool) -> None:
+        sock = self.vc.socket
+        if sock is not None:
+            try:
+                sock.setsockopt(level, name, enabled)
+            except OSError:
+                pass  # A UNIX socket, or a peer that has left: it makes no difference.
+
+    # ISystemHandle, ILoggingContext.
+
+    def getHandle(self) -> Any:
+        """The socket; over TLS pyOpenSSL's connection, as with Twisted's own; C{None} after the end."""
+        return self.vc.socket
+
+    def logPrefix(self) -> str:
+        """Which protocol, and with whom."""
+        protocol = self.protocol
+        if protocol is None:
+            name = "-"
+        elif ILoggingContext.providedBy(protocol):
+            name = protocol.logPrefix()
+        else:
+            name = type(protocol).__name__
+        return f"{name},{self.vc.id},{getattr(self._peer, 'host', 'unix')}"
+
+    # IPushProducer: our reading side produces for the protocol.
+
+    def pauseProducing(self) -> None:
+        """No C{dataReceived} until L{resumeProducing}.  Nothing more is read: the peer's sending stalls too."""
+        if self._reading is _Reading.FLOWING:
+            self._reading = _Reading.PAUSED
+            self._read_vio.disable()
+
+    def resumeProducing(self) -> None:
+        """Read again.  Nothing is delivered from within this call."""
+        if self._reading is not _Reading.PAUSED or self.disconnecting or not self.connected:
+            return
+        self._reading = _Reading.FLOWING
+        if self._in.avail:
+            self.reactor.callLater(0, self._deliver_first)
+        else:
+            self._read_vio.enable()
+
+    def stopProducing(self) -> None:
+        """The same as L{loseConnection}."""
+        self.loseConnection()
+
+    # IConsumer: somebody produces for our writing side.
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Write what C{producer} produces: not faster than it is sent, and all of it before the connection is closed.
+
+        @param streaming: it pushes, and is paused while more than L{HIGH_WATER_BYTES} wait.  Else it is asked for a
+            piece, now and each time when all is sent.
+        @raise RuntimeError: one is registered.
+        """
+        if self.producer is not None:
+            raise RuntimeError(f"cannot register {producer}: {self.producer} is registered, and was never unregistered")
+        if self.disconnected:
+            producer.stopProducing()
+            return
+        self.producer = producer
+        self.streamingProducer = streaming
+        self.producerPaused = False
+        if not streaming:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """No more comes of the producer.  If the transport waited for that, it closes."""
+        self.producer = None
+        if self.connected and (self.disconnecting or self._writing is _Writing.ENDING):
+            self._settle_later()
+
+    def stopConsuming(self) -> None:
+        """The producer has failed: send what there is and close."""
+        self.unregisterProducer()
+        self.loseConnection()
+
+
+@implementer(INegotiated)
+class TLSNetVCTransport(NetVCTransport):
+    """The same over TLS.  Who asks C{ISSLTransport.providedBy(transport)} finds that the connection is secure."""
+
+    vc: SSLNetVConnection
+
+    def _tell_handshake(self, protocol: IProtocol) -> None:
+        if IHandshakeListener.providedBy(protocol):
+            protocol.handshakeCompleted()
+
+    @property
+    def negotiatedProtocol(self) -> bytes | None:
+        """What ALPN agreed on, or C{None}."""
+        return self.vc.negotiated_protocol
+
+    def getPeerCertificate(self) -> X509 | None:
+        """The peer's certificate in the form in which Twisted's own transports give it; C{None}: it showed none."""
+        certificate = self.vc.get_peer_certificate()
+        return None if certificate is None else X509.from_cryptography(certificate)
+
+    def getHandle(self) -> Any:
+        """See L{NetVCTransport.getHandle}."""
+        engine = self.vc.engine
+        return None if engine is None else engine.connection
+
+
+def make_transport(vc: UnixNetVConnection, protocol: IProtocol, reactor: Any) -> NetVCTransport:
+    """The transport of the kind that C{vc} needs; the protocol has not been told of it."""
+    return (TLSNetVCTransport if speaks_tls(vc) else NetVCTransport)(vc, protocol, reactor)
+
+
+def connect_protocol(vc: UnixNetVConnection, protocol: IProtocol, reactor: Any = None) -> NetVCTransport:
+    """
+    Let C{protocol} speak over C{vc}, a connection of ours that is established.
+
+    @param reactor: C{None}: the connection's.
+    @return: the transport, of which the protocol knows already.
+    @raise LocalError: C{vc} is closed, or its handshake is not done.
+    """
+    transport = make_transport(vc, protocol, vc.nh.reactor if reactor is None else reactor)
+    transport.begin()
+    return transport
+
+
+@implementer(ISessionAccept)
+class ProtocolSessionAccept:
+    """
+    Gives each connection a protocol of C{factory}.
+
+    It is an endpoint in the sense of L{SSLNextProtocolAccept<atstls.session.nextprotocol.SSLNextProtocolAccept>}, can
+    stand behind a L{ProtocolProbeSessionAccept<atstls.session.probe.ProtocolProbeSessionAccept>}, and serves a plain
+    port as it is.  Starting and stopping the factory is the affair of who opens the port.
+    """
+
+    _log = Logger()
+
+    def __init__(self, factory: IProtocolFactory, reactor: Any) -> None:
+        """@param reactor: for the transports' C{callLater}."""
+        self.factory = factory
+        self.reactor = reactor
+
+    def handle_event(self, event: int, data: Any) -> int:
+        """NET_EVENT_ACCEPT: make a protocol for the connection.  Anything else is not for us: it is closed."""
+        if event == NET_EVENT_ACCEPT:
+            if not self.accept(data, None, None):
+                data.do_io_close()
+            return EVENT_CONT
+        self._log.error("a factory's acceptor was told of {event}, which it does not know", event=event_name(event))
+        close = getattr(data, "do_io_close", None)
+        if close is not None:
+            close()
+        return EVENT_DONE
+
+    def accept(self, vc: UnixNetVConnection, buffer: Any, reader: Any) -> bool:
+        """
+        Make a protocol for C{vc}; the bytes in C{reader} are the first that it gets.
+
+        @return: False: the factory does not want it, or failed.
+        """
+        try:
+            protocol = self.factory.buildProtocol(twisted_address(vc.get_remote_addr()))
+        except Exception:
+            self._log.failure("no protocol could be made for {vc}", vc=vc)
+            return False
+        if protocol is None:
+            return False
+        make_transport(vc, protocol, self.reactor).begin(reader)
+        return True
