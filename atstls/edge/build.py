@@ -1,0 +1,420 @@
+# -*- test-case-name: tests.test_routes -*-
+"""
+L{build}: from a L{Configuration} to all that serves it: contexts, rules and destinations, complete and not yet in use.
+
+Nothing is opened here and nothing changes, so a reload can build beside what runs, and swap when all of it could be
+built.  What cannot be built is complained about with all the rest of it, as the loader does.
+
+Which certificate a client gets: the one with the name that it asks for; else the one whose C{dest_ip} it came to; else
+the default.  That is the one with C{dest_ip = *}, and when no section says so, the first: somebody who has written
+one certificate expects it to be shown, and a client that sends no name gets an answer.
+
+Which protocols a client can choose: those of the listener's C{alpn}, with C{h2} taken away or put in by C{http2} of a
+rule, and of these, what the destination speaks, where it says so.  Where the bytes go on to another host, C{h2} goes to
+the end: that host would have to speak it unasked, so a client that knows something else as well should choose that.
+C{http2 = on} says that the host does.
+
+Source: behaviour 1.25, 1.27; rows A001-A003, A016, A020, A022-A027, A040-A051, A110.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from attrs import evolve, frozen
+from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
+
+from atstls.edge.config import CertificateConfig, Configuration, ConfigurationErrors, ListenConfig, SNIConfig
+from atstls.edge.loops import loops
+from atstls.edge.onward import HTTP2, Onward, OnwardTLS
+from atstls.edge.places import Route, RouteKind, load_factory
+from atstls.edge.routes import RouteTable, Rule
+from atstls.edge.values import shown
+from atstls.edge.welcome import files_site, welcome_site
+from atstls.errors import ConfigurationError
+from atstls.interfaces import IContinuation
+from atstls.net.connection import Address, NetVCOptions
+from atstls.net.handler import NetHandler
+from atstls.net.processor import NetProcessor
+from atstls.net.throttle import Throttle
+from atstls.session.protocol import ProtocolSessionAccept
+from atstls.ssl.processor import SSLNetProcessor
+from atstls.ssl.sslvc import check_server_name, select_alpn
+from atstls.tls.certificates import Certificate, load_certificate, self_signed
+from atstls.tls.contexts import (
+    CertificateTable,
+    ClientSettings,
+    ServerSettings,
+    certificate_context,
+    client_context,
+    front_context,
+)
+from atstls.tls.policy import ClientPolicy, ServerPolicy
+
+T = TypeVar("T")
+
+_GOES_ON = (RouteKind.FORWARD, RouteKind.PARTIAL_BLIND)
+
+
+class Machinery:
+    """
+    What moves the bytes of every listener and every connection.
+
+    @ivar handler: the one of this reactor.
+    @ivar throttle: how many connections there may be, in and out together.
+    @ivar plain: makes connections without TLS.
+    @ivar tls: makes those with it.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self.reactor = reactor
+        self.handler = NetHandler(reactor)
+        self.throttle = Throttle()
+        self.plain = NetProcessor(self.handler, self.throttle)
+        self.tls = SSLNetProcessor(self.handler, self.throttle)
+
+
+@frozen(eq=False)
+class ListenerPlan:
+    """
+    What one listener does.
+
+    @ivar config: its section.
+    @ivar table: the rules for its connections.
+    """
+
+    config: ListenConfig
+    table: RouteTable
+
+
+@frozen(eq=False)
+class Plan:
+    """
+    All that serves a configuration.
+
+    @ivar file: where it was written, for messages.
+    @ivar listeners: in the order of the file.
+    @ivar factories: those of Twisted protocols, to be started before use and stopped after.
+    @ivar warnings: lines for the log.
+    """
+
+    configuration: Configuration
+    file: str
+    listeners: tuple[ListenerPlan, ...]
+    factories: tuple[Any, ...]
+    warnings: tuple[str, ...]
+
+
+def build(configuration: Configuration, machinery: Machinery, file: str = "") -> Plan:
+    """
+    Make all that C{configuration} asks for.
+
+    @param file: what messages call the file; empty for its path.
+    @raise ConfigurationErrors: something cannot be made; with a line for each.
+    """
+    return _Builder(configuration, machinery, file or str(configuration.path or "built-in default")).plan()
+
+
+class _Builder:
+    """
+    @ivar lines: what is wrong so far.
+    """
+
+    def __init__(self, configuration: Configuration, machinery: Machinery, file: str) -> None:
+        self.configuration = configuration
+        self.machinery = machinery
+        self.file = file
+        self.lines: list[str] = []
+        self.warnings = list(configuration.warnings)
+        self.certificates: list[tuple[CertificateConfig | None, tuple[Certificate, ...]]] = []
+        self.factories: list[Any] = []
+        self._destinations: dict[object, IContinuation | None] = {}
+        self._policies: dict[ServerSettings, ServerPolicy | None] = {}
+        self._client_policies: dict[ClientSettings, ClientPolicy] = {}
+        self._shown_to_origins: Certificate | None = None
+        net = configuration.net
+        self._client_options = NetVCOptions(
+            sockopt_flags=net.sock_option_flag_out,
+            recv_buffer_bytes=net.sock_recv_buffer_size_out,
+            send_buffer_bytes=net.sock_send_buffer_size_out,
+        )
+
+    def plan(self) -> Plan:
+        configuration = self.configuration
+        for place, wrong in loops(configuration.listens, configuration.snis):
+            self._complain(place, f"{wrong}, allowed: another host or port")
+        self._load_certificates()
+        listeners = tuple(filter(None, map(self._listener, configuration.listens)))
+        if self.lines:
+            raise ConfigurationErrors(list(dict.fromkeys(self.lines)))
+        return Plan(configuration, self.file, listeners, tuple(self.factories), tuple(dict.fromkeys(self.warnings)))
+
+    def _complain(self, place: str, wrong: str) -> None:
+        self.lines.append(f"{self.file}: {place}: {wrong}")
+
+    def _tried(self, place: str, make: Callable[[], T]) -> T | None:
+        """What C{make} gives; C{None} when it cannot, which has been complained about."""
+        try:
+            return make()
+        except ConfigurationError as exc:
+            self._complain(place, str(exc))
+            return None
+
+    # Certificates.
+
+    def _load_certificates(self) -> None:
+        now = datetime.now(timezone.utc)
+        for config in self.configuration.certificates:
+            loaded = self._tried(f"[certificate {config.name}]", lambda config=config: _loaded(config))  # type: ignore[misc]
+            for certificate in loaded or ():
+                warning = certificate.expiry_warning(now)
+                if warning is not None:
+                    self.warnings.append(warning)
+            if loaded:
+                self.certificates.append((config, loaded))
+        if not self.configuration.certificates and any("ssl" in listen.flags for listen in self.configuration.listens):
+            names = self._own_names()
+            self.certificates.append((None, (self_signed(names),)))
+            self.warnings.append(
+                f"{self.file}: there is no [certificate], so one that nobody trusts was made for {', '.join(names)}"
+            )
+
+    def _own_names(self) -> list[str]:
+        """What the listeners are called, as far as the configuration tells."""
+        names = ["localhost"]
+        for listen in self.configuration.listens:
+            if listen.port is not None:
+                own = {"0.0.0.0": ("127.0.0.1",), "::": ("127.0.0.1", "::1")}
+                names.extend(own.get(listen.interface, (listen.interface,)))
+        names.extend(sni.pattern for sni in self.configuration.snis if sni.pattern)
+        return list(dict.fromkeys(names))
+
+    def _table(self, settings: ServerSettings) -> CertificateTable:
+        table = CertificateTable()
+        first = None
+        for config, certificates in self.certificates:
+            context = certificate_context(settings, certificates, select_alpn=select_alpn)
+            names = list(dict.fromkeys(name for certificate in certificates for name in certificate.names))
+            addresses = [config.dest_ip] if config is not None and config.dest_ip is not None else []
+            taken = table.add(context, names, addresses=addresses)
+            first = first or context
+            if taken and config is not None:
+                self.warnings.append(
+                    f"{self.file}: [certificate {config.name}]: another certificate before it serves {', '.join(taken)}"
+                )
+        if table.default is None:
+            table.default = first
+        return table
+
+    def _policy(self, place: str, settings: ServerSettings) -> ServerPolicy | None:
+        if settings not in self._policies:
+            self._policies[settings] = self._tried(place, lambda: self._new_policy(settings))
+        return self._policies[settings]
+
+    def _new_policy(self, settings: ServerSettings) -> ServerPolicy:
+        ssl = self.configuration.ssl
+        return ServerPolicy(
+            front_context(settings, select_alpn=select_alpn, check_server_name=check_server_name),
+            self._table(settings),
+            handshake_timeout_seconds=ssl.handshake_timeout_in,
+            max_record_size=ssl.max_record_size,
+        )
+
+    def _server_settings(self, listen: ListenConfig) -> ServerSettings:
+        ssl = self.configuration.ssl
+        return ServerSettings(
+            version_min=ssl.server_version_min,
+            version_max=ssl.server_version_max,
+            cipher_suite=ssl.server_cipher_suite or None,
+            tls13_cipher_suites=ssl.server_tls13_cipher_suites or None,
+            honor_cipher_order=ssl.server_honor_cipher_order,
+            session_ticket=ssl.server_session_ticket_enable,
+            session_cache=ssl.session_cache != 0,
+            session_timeout_seconds=ssl.session_cache_timeout,
+            allow_client_renegotiation=ssl.allow_client_renegotiation,
+            name=listen.name,
+        )
+
+    # Listeners and their rules.
+
+    def _listener(self, listen: ListenConfig) -> ListenerPlan | None:
+        section = f"[listen {listen.name}]"
+        if "plain" in listen.flags:
+            destination = self._destination(section, listen.route, plain=True)
+            if destination is None:
+                return None
+            return ListenerPlan(listen, RouteTable(Rule(section, listen.route.kind, destination), {}))
+        settings = self._server_settings(listen)
+        default = self._rule(section, listen, None, settings)
+        by_name = {
+            sni.pattern: self._rule(f"[{f'sni {sni.pattern}'.rstrip()}]", listen, sni, settings)
+            for sni in self.configuration.snis
+        }
+        if default is None or None in by_name.values():
+            return None
+        return ListenerPlan(listen, RouteTable(default, {name: rule for name, rule in by_name.items() if rule}))
+
+    def _rule(
+        self, section: str, listen: ListenConfig, sni: SNIConfig | None, settings: ServerSettings
+    ) -> Rule | None:
+        route = listen.route
+        if sni is not None:
+            route = sni.route or route
+            settings = evolve(
+                settings,
+                version_min=sni.valid_tls_version_min_in or settings.version_min,
+                version_max=sni.valid_tls_version_max_in or settings.version_max,
+            )
+        # The section that names the route is the one to tell about it.
+        whose = section if sni is None or sni.route is not None else f"[listen {listen.name}]"
+        destination = self._destination(whose, route, sni=sni)
+        policy = self._policy(section, settings)
+        if destination is None or policy is None:
+            return None
+        return Rule(
+            section,
+            route.kind,
+            destination,
+            policy,
+            self._offered(listen, sni, route, destination),
+            None if sni is None else sni.ip_allow,
+        )
+
+    def _offered(
+        self, listen: ListenConfig, sni: SNIConfig | None, route: Route, destination: IContinuation
+    ) -> tuple[bytes, ...]:
+        names = listen.alpn
+        http2 = None if sni is None else sni.http2
+        others = tuple(name for name in names if name != HTTP2)
+        if http2 is False:
+            names = others
+        elif http2 and HTTP2 not in names:
+            names = (HTTP2, *names)
+        elif http2 is None and HTTP2 in names and route.kind in _GOES_ON:
+            names = (*others, HTTP2)
+        factory = getattr(destination, "factory", None)
+        if IProtocolNegotiationFactory.providedBy(factory):
+            spoken = factory.acceptableProtocols()
+            names = tuple(name for name in names if name in spoken)
+        return names
+
+    # Destinations.
+
+    def _destination(
+        self, section: str, route: Route, *, sni: SNIConfig | None = None, plain: bool = False
+    ) -> IContinuation | None:
+        # Rules for several listeners share their destinations.  What a rule says about origins is part of it.
+        demands = None if sni is None else (sni.verify_server_policy, sni.verify_server_properties)
+        key = (section, route, demands if route.kind is RouteKind.PARTIAL_BLIND else None, plain)
+        if key not in self._destinations:
+            place = f"{section} {route.kind.value}" if route.kind is not RouteKind.WELCOME else section
+            self._destinations[key] = self._tried(place, lambda: self._new_destination(place, route, sni, plain))
+        return self._destinations[key]
+
+    def _new_destination(self, place: str, route: Route, sni: SNIConfig | None, plain: bool) -> IContinuation:
+        reactor = self.machinery.reactor
+        if route.kind is RouteKind.WELCOME:
+            return self._protocol(welcome_site(reactor))
+        if route.kind is RouteKind.SITE:
+            assert route.path is not None
+            return self._protocol(files_site(route.path, reactor))
+        if route.kind is RouteKind.FACTORY:
+            assert route.factory is not None
+            return self._protocol(_factory(route.factory, reactor))
+        address: Address = str(route.path) if route.target is None else route.target
+        connect_seconds = self.configuration.net.connect_timeout
+        half_close_seconds = self.configuration.edge.half_close_timeout
+        if route.kind is RouteKind.PARTIAL_BLIND:
+            return OnwardTLS(
+                place,
+                self.machinery.tls,
+                address,
+                self._client_options,
+                connect_seconds,
+                half_close_seconds,
+                policies=self._policies_for_origins(sni),
+                name=None if route.target is None else route.target[0],
+            )
+        return Onward(
+            place,
+            self.machinery.plain,
+            address,
+            self._client_options,
+            connect_seconds,
+            half_close_seconds,
+            blind=plain,
+        )
+
+    def _protocol(self, factory: Any) -> IContinuation:
+        self.factories.append(factory)
+        return ProtocolSessionAccept(factory, self.machinery.reactor)
+
+    def _policies_for_origins(self, sni: SNIConfig | None) -> dict[bytes | None, ClientPolicy]:
+        ssl = self.configuration.ssl
+        policy, properties = ssl.client_verify_server_policy, ssl.client_verify_server_properties
+        if sni is not None and sni.verify_server_policy is not None:
+            policy = sni.verify_server_policy
+        if sni is not None and sni.verify_server_properties is not None:
+            properties = sni.verify_server_properties
+        settings = ClientSettings(
+            version_min=ssl.client_version_min,
+            version_max=ssl.client_version_max,
+            ca_file=None if ssl.client_ca_cert_filename is None else str(ssl.client_ca_cert_filename),
+            certificate=self._client_certificate(),
+            alpn=ssl.client_alpn_protocols,
+            policy=policy,
+            properties=properties,
+        )
+        policies: dict[bytes | None, ClientPolicy] = {None: self._client_policy(settings)}
+        names = {HTTP2} | {name for listen in self.configuration.listens for name in listen.alpn}
+        for name in sorted(names):
+            policies[name] = self._client_policy(evolve(settings, alpn=(name,)))
+        return policies
+
+    def _client_certificate(self) -> Certificate | None:
+        ssl = self.configuration.ssl
+        if self._shown_to_origins is None and ssl.client_cert_filename is not None:
+            self._shown_to_origins = _load_pair(ssl.client_cert_filename, ssl.client_private_key_filename)
+        return self._shown_to_origins
+
+    def _client_policy(self, settings: ClientSettings) -> ClientPolicy:
+        if settings not in self._client_policies:
+            ssl = self.configuration.ssl
+            # The time to connect is the bound of the handshake too: connect_s() gives up then.
+            self._client_policies[settings] = ClientPolicy(
+                client_context(settings),
+                handshake_timeout_seconds=self.configuration.net.connect_timeout,
+                max_record_size=ssl.max_record_size,
+                verify=settings.policy,
+                properties=settings.properties,
+            )
+        return self._client_policies[settings]
+
+
+def _load_pair(path: Any, key: Any) -> Certificate:
+    return load_certificate(str(path), None if key is None else str(key))
+
+
+def _loaded(config: CertificateConfig) -> tuple[Certificate, ...]:
+    return tuple(_load_pair(*pair) for pair in config.files)
+
+
+def _factory(name: str, reactor: Any) -> Any:
+    """
+    The protocol factory that C{package.module:NAME} names or makes.
+
+    @raise ConfigurationError: there is none.
+    """
+    try:
+        factory = load_factory(name)
+    except ValueError as exc:
+        raise ConfigurationError(str(exc)) from exc
+    if IProtocolFactory.providedBy(factory):
+        return factory
+    try:
+        factory = factory(reactor)
+    except Exception as exc:  # the operator's code may raise whatever it likes
+        raise ConfigurationError(f"{name} failed: {type(exc).__name__}: {exc}") from exc
+    if not IProtocolFactory.providedBy(factory):
+        raise ConfigurationError(f"{name} made {shown(repr(factory))}, allowed: a protocol factory")
+    return factory

@@ -1,0 +1,187 @@
+# -*- test-case-name: tests.test_edge_service -*-
+"""
+L{Listener}: a service that listens, and gives what comes to the routes.
+
+Its plan can be exchanged while it listens: who connects after that meets the new one, whole; and who has connected
+before goes on under the one that he met.  A connection whose hello is still to come when the plan changes is decided
+upon by the new one.
+
+Source: behaviour 6.3 (2); rows P06, P07, N090-N095.
+"""
+
+import errno
+import os
+import socket
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python.systemd import ListenFDs
+
+from atstls.edge.build import ListenerPlan, Machinery
+from atstls.edge.config import ListenConfig, NetConfig
+from atstls.edge.places import RouteKind, join_port
+from atstls.edge.routes import RouteAccept
+from atstls.errors import ConfigurationError
+from atstls.net.accept import NetAccept
+from atstls.net.connection import AcceptOptions
+from atstls.session.nextprotocol import SSLNextProtocolAccept
+from atstls.tls.hooks import HookPoint, HookSet
+from atstls.tls.policy import ServerPolicy
+
+
+def systemd_descriptor(name: str, passed: ListenFDs) -> int:
+    """
+    The descriptor of a socket that systemd opened for us.
+
+    @param name: the FileDescriptorName of its unit, or its number among those that were passed, from 0.
+    @raise ConfigurationError: it is not among them.
+    """
+    by_name = passed.inheritedNamedDescriptors()
+    descriptors = passed.inheritedDescriptors()
+    if name in by_name:
+        return by_name[name]
+    if name.isdecimal() and int(name) < len(descriptors):
+        return descriptors[int(name)]
+    known = ", ".join(sorted(by_name)) or "none, since systemd passed no socket to this process"
+    raise ConfigurationError(f"there is no socket {name!r}, allowed: {known}")
+
+
+def check_listening(fd: int) -> None:
+    """
+    See that C{fd} is a listening stream socket, and make it non-blocking: whoever opened it may not have thought of us.
+
+    @raise ConfigurationError: it is not.
+    """
+    try:
+        with socket.socket(fileno=os.dup(fd)) as probe:
+            listening = probe.type == socket.SOCK_STREAM and probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError:
+        listening = 0
+    if not listening:
+        raise ConfigurationError(f"descriptor {fd} is not a listening socket")
+    os.set_blocking(fd, False)
+
+
+def accept_options(listen: ListenConfig, net: NetConfig, passed: ListenFDs) -> AcceptOptions:
+    """
+    What the listening socket should be.
+
+    @raise ConfigurationError: it should have been opened for us, and was not.
+    """
+    fd = listen.fd if listen.systemd is None else systemd_descriptor(listen.systemd, passed)
+    if fd is not None:
+        check_listening(fd)
+    return AcceptOptions(
+        local_ip=listen.interface,
+        local_port=listen.port or 0,
+        unix_path=None if listen.unix is None else str(listen.unix),
+        fd=fd,
+        backlog=listen.backlog,
+        additional_accepts=net.additional_accepts,
+        recv_buffer_bytes=net.sock_recv_buffer_size_in,
+        send_buffer_bytes=net.sock_send_buffer_size_in,
+        sockopt_flags=net.sock_option_flag_in,
+    )
+
+
+def place_key(listen: ListenConfig) -> str:
+    """The key of the section that says where it listens."""
+    return next((key for key in ("unix", "fd", "systemd") if getattr(listen, key) is not None), "port")
+
+
+def host_words(host: Any) -> str:
+    """A listening socket's address, as one writes it."""
+    if isinstance(host, IPv4Address | IPv6Address):
+        return join_port(host.host, host.port)
+    name = host.name
+    return f"unix:{os.fsdecode(name) if name else 'without a name'}"
+
+
+class Listener(Service):
+    """
+    Listens on one place.
+
+    @ivar plan: what is done with those who come; may be exchanged at any time.
+    @ivar accept: the open port; C{None} before and after.
+    """
+
+    _log = Logger()
+
+    def __init__(self, plan: ListenerPlan, machinery: Machinery, net: NetConfig, passed: ListenFDs) -> None:
+        self.plan = plan
+        self.accept: NetAccept | None = None
+        self.name = plan.config.name
+        self._machinery = machinery
+        self._net = net
+        self._passed = passed
+
+    def privilegedStartService(self) -> None:  # noqa: N802
+        """
+        Open the port, while we may: twistd gives up its rights after this.
+
+        @raise ConfigurationError: it cannot be opened; says where, and why.
+        """
+        config = self.plan.config
+        try:
+            self.accept = self._open(accept_options(config, self._net, self._passed))
+        except CannotListenError as exc:
+            self._cannot(exc.socketError)
+        except (ConfigurationError, OSError) as exc:
+            self._cannot(exc)
+        assert self.accept is not None
+        self._log.info(
+            "listening on {place}: [listen {name}], {flags}, {route}",
+            place=host_words(self.accept.get_host()),
+            name=config.name,
+            flags=", ".join(sorted(config.flags)),
+            route=_route_words(config),
+        )
+
+    def _cannot(self, exc: object) -> None:
+        config = self.plan.config
+        key = place_key(config)
+        where = ""
+        if key == "port":
+            where = f"{join_port(config.interface, config.port or 0)}: "
+        elif key == "unix":
+            where = f"{config.unix}: "
+        reason = exc
+        if isinstance(exc, OSError):
+            reason = "the port is in use" if exc.errno == errno.EADDRINUSE else exc.strerror or exc
+        elif key == "unix" and not isinstance(exc, ConfigurationError):
+            reason = "another process listens there"  # Twisted's lock beside the socket is held.
+        raise ConfigurationError(f"[listen {config.name}] {key}: {where}{reason}")
+
+    def _open(self, options: AcceptOptions) -> NetAccept:
+        route = RouteAccept(lambda: self.plan.table)
+        if "plain" in self.plan.config.flags:
+            return self._machinery.plain.accept(route, options)
+        protocols = SSLNextProtocolAccept(route)
+        # The one registered last is the preferred one.  Each connection is offered what its rule says, of these.
+        for name in reversed(self.plan.table.default.offered):
+            protocols.register_endpoint(name, route)
+        hooks = HookSet([(HookPoint.CLIENT_HELLO, self._decide)])
+        return self._machinery.tls.accept_tls(protocols, options, self._policy, hooks)
+
+    def _policy(self) -> ServerPolicy:
+        policy = self.plan.table.default.policy
+        assert policy is not None
+        return policy
+
+    def _decide(self, vc: Any) -> None:
+        self.plan.table.decide(vc)
+
+    def stopService(self) -> None:  # noqa: N802
+        """Close the port, at once.  Connections that came by it go on."""
+        Service.stopService(self)
+        accept, self.accept = self.accept, None
+        if accept is not None:
+            accept.cancel()
+
+
+def _route_words(config: ListenConfig) -> str:
+    route = config.route
+    return "the welcome page" if route.kind is RouteKind.WELCOME else route.kind.value

@@ -1,0 +1,254 @@
+# -*- test-case-name: tests.test_edge_service -*-
+"""
+L{Edge}: the program, as a service made of services.
+
+Starting opens all ports, or none: what keeps one from being opened is an error of the operator's, told with the others
+in L{CannotStart}.
+
+Stopping drains.  The ports are closed at once, and the connections that are there may end by themselves for
+C{drain_timeout} seconds.  Then each is told that its time is up, so that its user can end it as it should be ended: an
+idle one in order, one in the middle of something by a reset, that nobody takes what is missing for the end.
+
+twistd ends in the way in which the signal that stopped it would have ended it, so a supervisor sees a failure where
+there was none.  SIGTERM is therefore taken from it: after an orderly end the exit status is 0.
+
+Source: rows P06, P07, A100.
+"""
+
+import errno
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.systemd import ListenFDs
+
+from atstls.edge.build import Machinery, Plan
+from atstls.edge.listeners import Listener
+from atstls.errors import AtsTlsError, ConfigurationError
+from atstls.events import VC_EVENT_ACTIVE_TIMEOUT
+from atstls.net.cop import InactivityCop
+from atstls.net.poll import EdgePollDescriptor, ReactorPollDescriptor, make_poll_descriptor
+
+DRAIN_LOOK_SECONDS: Final = 0.05
+"""How often a draining edge looks whether it is empty: the end of the program comes at most so much late."""
+
+
+class CannotStart(AtsTlsError):
+    """
+    Ports cannot be opened.
+
+    @ivar lines: one for each, in the form of L{ConfigurationErrors<atstls.edge.config.ConfigurationErrors>}.
+    """
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class HandlerService(Service):
+    """What moves the bytes."""
+
+    def __init__(self, machinery: Machinery) -> None:
+        self._machinery = machinery
+        self._poll: EdgePollDescriptor | ReactorPollDescriptor | None = None
+
+    def privilegedStartService(self) -> None:  # noqa: N802
+        """Begin to watch; not before, since twistd may have forked meanwhile."""
+        handler = self._machinery.handler
+        poll = self._poll = make_poll_descriptor(self._machinery.reactor, handler)
+        handler.set_poll(poll, tell_rest=isinstance(poll, ReactorPollDescriptor))
+
+    def stopService(self) -> None:  # noqa: N802
+        """Stop.  There are no connections any more."""
+        Service.stopService(self)
+        poll, self._poll = self._poll, None
+        if poll is not None:
+            poll.close()
+        self._machinery.handler.stop()
+
+
+class Edge(MultiService):
+    """
+    The whole program.
+
+    @ivar plan: what it does.
+    @ivar drain_seconds: how long connections may go on after L{stopService}.
+    """
+
+    _log = Logger()
+
+    def __init__(self, plan: Plan, machinery: Machinery, passed: ListenFDs | None = None) -> None:
+        """
+        @param passed: the sockets that systemd opened; C{None}: those that the environment tells of.
+        """
+        MultiService.__init__(self)
+        self.plan = plan
+        self.machinery = machinery
+        net = plan.configuration.net
+        machinery.throttle.change(net.connections_throttle)
+        self.drain_seconds = plan.configuration.edge.drain_timeout
+        self._draining: Deferred[None] | None = None
+        self._looking: LoopingCall | None = None
+        self._engine_room = MultiService()
+        HandlerService(machinery).setServiceParent(self._engine_room)
+        InactivityCop(
+            machinery.handler,
+            machinery.reactor,
+            frequency_seconds=net.inactivity_check_frequency,
+            default_inactivity_seconds=net.default_inactivity_timeout,
+        ).setServiceParent(self._engine_room)
+        self._engine_room.setServiceParent(self)
+        if passed is None:
+            passed = ListenFDs.fromEnvironment()
+        self.listeners = [Listener(listener, machinery, net, passed) for listener in plan.listeners]
+        for listener in self.listeners:
+            listener.setServiceParent(self)
+
+    def privilegedStartService(self) -> None:  # noqa: N802
+        """
+        Open all ports.
+
+        @raise CannotStart: not all could be opened, and those that could are closed again.
+        """
+        for warning in self.plan.warnings:
+            self._log.warn("{warning}", warning=warning)
+        self._engine_room.privilegedStartService()
+        lines = []
+        for listener in self.listeners:
+            try:
+                listener.privilegedStartService()
+            except ConfigurationError as exc:
+                lines.append(f"{self.plan.file}: {exc}")
+        if lines:
+            for line in lines:
+                self._log.critical("{line}", line=line)
+            for listener in self.listeners:
+                listener.stopService()
+            self._engine_room.stopService()
+            raise CannotStart(lines)
+
+    def startService(self) -> None:  # noqa: N802
+        """Begin to serve."""
+        for factory in self.plan.factories:
+            factory.doStart()
+        MultiService.startService(self)
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802
+        """
+        Accept nothing more, and wait for the connections that are there.
+
+        @return: fires when there are none, at the latest when C{drain_seconds} are over.
+        """
+        if self._draining is not None:
+            return self._draining
+        self._draining = Deferred()
+        for listener in self.listeners:
+            listener.stopService()
+        number = len(self.machinery.handler.open_list)
+        if number:
+            self._log.info(
+                "stopping: {number} connections have {seconds:g} s to end", number=number, seconds=self.drain_seconds
+            )
+        clock = self.machinery.reactor
+        deadline = clock.seconds() + self.drain_seconds
+
+        def look() -> None:
+            if self.machinery.handler.open_list and clock.seconds() >= deadline:
+                self.end_connections()
+            if not self.machinery.handler.open_list:
+                self._drained()
+
+        self._looking = LoopingCall(look)
+        self._looking.clock = clock
+        self._looking.start(DRAIN_LOOK_SECONDS)
+        return self._draining
+
+    def stop_at_once(self) -> None:
+        """While stopping: wait no longer."""
+        self.drain_seconds = 0
+        if self._looking is not None and self._looking.running:
+            self.end_connections()
+            self._drained()
+
+    def end_connections(self) -> None:
+        """Every connection's time is up."""
+        handler = self.machinery.handler
+        self._log.warn("{number} connections had to be closed", number=len(handler.open_list))
+        for vc in list(handler.open_list):
+            try:
+                if not vc.closed:
+                    vc.main_event(VC_EVENT_ACTIVE_TIMEOUT)
+                vc.do_io_close(errno.ECONNABORTED)
+            except Exception:
+                self._log.failure("a connection could not be ended: {vc}", vc=vc)
+            handler.end(vc)
+
+    def _drained(self) -> None:
+        assert self._looking is not None
+        if not self._looking.running:
+            return
+        self._looking.stop()
+        for factory in self.plan.factories:
+            factory.doStop()
+        self._engine_room.stopService()
+        self.running = 0
+        draining = self._draining or succeed(None)
+        draining.callback(None)
+
+
+class Signals(Service):
+    """
+    SIGTERM drains, and a second one stops at once; SIGINT, somebody at a terminal, stops at once.
+
+    @ivar edge: what is told.
+    """
+
+    def __init__(self, edge: Edge, reactor: Any, take: Callable[..., Any] = signal.signal) -> None:
+        """
+        @param take: as L{signal.signal}.
+        """
+        self.edge = edge
+        self._reactor = reactor
+        self._take = take
+        self._stopping = False
+        self._interrupted: Any = None
+
+    def startService(self) -> None:  # noqa: N802
+        """Take the signals over, as soon as the reactor has taken them."""
+        Service.startService(self)
+        self._reactor.callWhenRunning(self._take_over)
+
+    def _take_over(self) -> None:
+        try:
+            self._take(signal.SIGTERM, self._terminate)
+            self._interrupted = self._take(signal.SIGINT, self._interrupt)
+        except ValueError:
+            pass  # Not in the main thread, as under somebody's test: then it is his affair.
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self.stop)
+
+    def stop(self) -> None:
+        """Drain; asked for a second time: stop at once."""
+        if self._stopping:
+            self.edge.stop_at_once()
+            return
+        self._stopping = True
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:
+            pass  # It is on its way already.
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self.edge.stop_at_once)
+        # The reactor remembers the signal, and is stopped by it, once.
+        interrupted, self._interrupted = self._interrupted, None
+        if callable(interrupted) and not self._stopping:
+            self._stopping = True
+            interrupted(number, frame)
