@@ -11,22 +11,26 @@ import os
 import random
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trustme
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate
 from OpenSSL import SSL
+from OpenSSL._util import lib
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from atstls.errors import VerifyFailed
+from atstls.events import VC_EVENT_READ_COMPLETE, VC_EVENT_READ_READY
 from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_4K, IOBufferReader, MIOBuffer
 from atstls.eventsystem.vio import INT64_MAX
 from atstls.net.connection import NetVCOptions
@@ -45,8 +49,6 @@ from atstls.tls.hooks import Hook, HookPoint, HookSet
 from atstls.tls.nextprotocol import SSLNextProtocolSet
 from atstls.tls.policy import ClientPolicy, ServerPolicy
 from tests.support import POLL_KINDS, OverBothPolls, RecordingContinuation, tcp_pair, unix_pair
-
-__all__ = ["VerifyFailed"]
 
 VERSIONS = ("TLSv1.2", "TLSv1.3")
 ENGINES: tuple[type[Engine], ...] = (CffiEngine, PublicEngine)
@@ -116,10 +118,8 @@ def client_policy(version: str | None = None, settings: dict[str, Any] | None = 
 
 
 @cache
-def peer_client_context(version: str | None = None, alpn: tuple[bytes, ...] = (), sessions: bool = False) -> SSL.Context:
+def peer_client_context(version: str | None = None, alpn: tuple[bytes, ...] = ()) -> SSL.Context:
     """What clients of the tests use: trusts anybody, offers one small group so that its hello is short."""
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     if version is not None:
         number = SSL.TLS1_2_VERSION if version == "TLSv1.2" else SSL.TLS1_3_VERSION
@@ -341,8 +341,8 @@ class RecordForger:
             self._sequence = 0
             self._derive()
         else:
-            seed = b"key expansion" + (peer.connection.server_random() or b"") + (peer.connection.client_random() or b"")
-            block = _prf12(peer.secrets["CLIENT_RANDOM"], seed, 40)
+            seed = (peer.connection.server_random() or b"") + (peer.connection.client_random() or b"")
+            block = _prf12(peer.secrets["CLIENT_RANDOM"], b"key expansion" + seed, 40)
             self._key, self._iv = AESGCM(block[:16]), block[32:36]
             self._sequence = 1
 
@@ -408,13 +408,7 @@ def hook_set(**hooks: Hook | Iterable[Hook]) -> HookSet:
     return HookSet(found)
 
 
-if TYPE_CHECKING:
-    _Base = OverBothPolls
-else:
-    _Base = OverBothPolls
-
-
-class OverTLS(_Base):
+class OverTLS(OverBothPolls):
     """
     Tests that are run over both polls, both engines and both versions of TLS.
 
@@ -453,15 +447,11 @@ class OverTLS(_Base):
         super().setUp()
         self.logged: list[dict[str, Any]] = []
         self.peers: list[TLSPeer] = []
-        from twisted.logger import globalLogPublisher
-
         globalLogPublisher.addObserver(self._observe)
         self.addCleanup(globalLogPublisher.removeObserver, self._observe)
 
     def tearDown(self) -> None:
         super().tearDown()
-        from OpenSSL._util import lib
-
         self.assertEqual(0, lib.ERR_peek_error(), "an error was left where the next connection finds it")
 
     def _observe(self, event: dict[str, Any]) -> None:
@@ -470,8 +460,6 @@ class OverTLS(_Base):
 
     def lines(self) -> list[str]:
         """What was logged, as an operator reads it."""
-        from twisted.logger import formatEvent
-
         return [formatEvent(event) for event in self.logged]
 
     # Making connections.
@@ -479,7 +467,9 @@ class OverTLS(_Base):
     def allocate(self, policy: ServerPolicy | ClientPolicy) -> SSLNetVConnection:
         """A connection with this run's engine."""
         kind = self.engine_kind
-        vc = type("SSLNetVConnection", (SSLNetVConnection,), {"__slots__": (), "engine_kind": kind})
+        # The name and the module are what the log knows it by.
+        attributes = {"__slots__": (), "engine_kind": kind, "__module__": SSLNetVConnection.__module__}
+        vc = type("SSLNetVConnection", (SSLNetVConnection,), attributes)
         return vc(self.handler, policy)  # type: ignore[no-any-return]
 
     def accept(
@@ -537,15 +527,24 @@ class OverTLS(_Base):
         vc.start(ours, ("192.0.2.1", 443))
         return vc, self.keep(theirs)
 
-    def run_peers(self, *peers: TLSPeer, turns: int = 20000) -> None:
-        """Turn the reactor and the peers until nobody has anything to do."""
+    def run_peers(self, *peers: TLSPeer, turns: int = 20000, until: Callable[[], Any] | None = None) -> None:
+        """
+        Turn the reactor and the peers until nobody has anything to do.
+
+        @param until: for what the kernel delivers when it likes: until this is true, however quiet it is.
+        """
         quiet = 0
         for _ in range(turns):
             busy = self.reactor.turn()
             for peer in peers or self.peers:
                 busy += peer.pump()
             quiet = 0 if busy else quiet + 1
-            if quiet > 1:
+            if until is not None:
+                if until():
+                    return
+                if quiet:
+                    time.sleep(0.0005)
+            elif quiet > 1:
                 return
         raise AssertionError(f"still busy after {turns} turns")
 
@@ -600,8 +599,6 @@ class OverTLS(_Base):
 
         def take(data: Any) -> None:
             found.extend(reader.read())
-
-        from atstls.events import VC_EVENT_READ_COMPLETE, VC_EVENT_READ_READY
 
         cont = RecordingContinuation({VC_EVENT_READ_READY: take, VC_EVENT_READ_COMPLETE: take})
         vc.do_io_read(cont, nbytes, buffer)

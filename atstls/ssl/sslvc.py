@@ -79,6 +79,9 @@ RECEIVE_BYTES: Final = 64 << 10
 BATCH_BYTES: Final = 256 << 10
 """Plaintext encrypted before the kernel is asked to take what came of it."""
 
+RECORD_BYTES: Final = 32
+"""What a record is charged besides its plaintext, so that a batch of small ones fits the wire as well."""
+
 LINGER_SECONDS: Final = 5.0
 """How long a connection that its user has closed may take to send what it owes (nginx: lingering_timeout, 5 s)."""
 
@@ -628,6 +631,7 @@ class SSLNetVConnection(UnixNetVConnection):
                     if rest is not None:
                         rest(self, state)
             tls.feed_block(wire, n)
+            tls.unanswered += n
         got = tls.read(block, limit)
         state.triggered = state.polled or not tls.starved
         if got:
@@ -637,11 +641,14 @@ class SSLNetVConnection(UnixNetVConnection):
                 writer.grow()
             if tls.bulky:
                 self.bulky = True
-            if tls.answers:
-                return self._answer(tls) or got
+            if tls.answers or tls.unanswered > RECEIVE_BYTES:
+                self._answer(tls)
+                state.triggered = state.polled or not tls.starved
             return got
         if tls.condition == engine.OPEN:
-            return self._answer(tls)
+            self._answer(tls)
+            if tls.condition == engine.OPEN:
+                return WOULD_BLOCK
         if tls.condition == engine.CLOSED:
             self.eos_received = True
             self.clean_shutdown = True
@@ -656,24 +663,28 @@ class SSLNetVConnection(UnixNetVConnection):
         self.clean_shutdown = False
         return ENDED
 
-    def _answer(self, tls: Engine) -> int:
+    def _answer(self, tls: Engine) -> None:
         """
-        Reading may have left something to say.  0, or L{FAILED}.
+        Reading may have left something to say.  It goes out, or behind what the kernel has not taken yet.
 
-        Over TLS 1.2 that is the refusal of a renegotiation, and the end of a connection that is not worth its cost.
+        Over TLS 1.2 that is the refusal of a renegotiation, and the end of a connection that is not worth its cost.  Over
+        TLS 1.3 it is new keys, as often as the peer likes; until it asks for more than it reads.
         """
+        tls.unanswered = 0
         wire = self.nh.wire
-        if self._unsent is not None:
-            return 0
         n = tls.drain(wire)
         if not n:
-            return 0
-        self._send_wire(n)
-        if tls.answers:
-            self.lerrno = ENET_SSL_FAILED
-            self.error = PeerError("the peer asked to renegotiate")
-            return FAILED
-        return 0
+            return
+        kept, end = self._unsent, self._unsent_end
+        if kept is None:
+            self._send_wire(n)
+        elif end + n <= kept.size:
+            kept.view[end : end + n] = wire.view[:n]
+            self._unsent_end = end + n
+        else:
+            tls.give_up("the peer asks for answers that it does not read")
+        if tls.answers and not self.write_shut:
+            tls.give_up("the peer asked to renegotiate")
 
     def _pull_tunnel(self, writer: MIOBuffer, limit: int) -> int:
         holder = self._holder
@@ -708,6 +719,9 @@ class SSLNetVConnection(UnixNetVConnection):
             return self._stuck()
         sizer = self._sizer
         total = 0
+        room = BATCH_BYTES
+        if towrite > room:
+            towrite = room
         while True:
             block = reader.block
             offset = reader.offset
@@ -731,7 +745,8 @@ class SSLNetVConnection(UnixNetVConnection):
                 sizer.wrote(written, self.nh.now)
             reader.consume(written)
             total += written
-            if total >= towrite or total >= BATCH_BYTES:
+            room -= RECORD_BYTES
+            if total >= towrite or total >= room:
                 break
         if tls.bulky:
             self.bulky = True
@@ -972,7 +987,7 @@ class SSLNetVConnection(UnixNetVConnection):
         """See L{UnixNetVConnection.compact}."""
         self.bulky = False
         tls = self.engine
-        if tls is not None and tls.starved and self._unsent is None:
+        if tls is not None and tls.starved and self._unsent is None and self._flush():
             tls.compact()
 
     # Facts.

@@ -82,9 +82,10 @@ class Engine:
     @ivar reason: why it is L{FAILED}, in words.
     @ivar bulky: L{compact} would give memory back.
     @ivar answers: reading may leave something to send, whatever it brought (TLS 1.2: a refused renegotiation).
+    @ivar unanswered: ciphertext since its owner last looked for something to send; for the owner to count.
     """
 
-    __slots__ = ("answers", "bulky", "condition", "connection", "reason", "starved")
+    __slots__ = ("answers", "bulky", "condition", "connection", "reason", "starved", "unanswered")
 
     def __init__(self, connection: SSL.Connection) -> None:
         self.connection = connection
@@ -93,6 +94,7 @@ class Engine:
         self.reason = ""
         self.bulky = False
         self.answers = False
+        self.unanswered = 0
 
     def feed(self, data: Any, count: int) -> None:
         """Give OpenSSL the first C{count} bytes of C{data}, ciphertext from the peer."""
@@ -137,6 +139,12 @@ class Engine:
         OpenSSL throws away the session of a connection that was dropped without a goodbye.
         """
         self.connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+
+    def give_up(self, reason: str) -> None:
+        """The peer does what cannot be borne; the next read finds the stream broken."""
+        self.condition = FAILED
+        self.reason = reason
+        self.starved = False
 
     def compact(self) -> None:
         """Give back the room that bulk has left behind.  Only while C{starved} and drained."""
