@@ -41,8 +41,8 @@ class EdgePollDescriptor:
 
     def start(self, vc: Any) -> None:
         """See L{IPollDescriptor.start}."""
-        self._watched[vc.fd] = vc
         self.epoll.register(vc.fd, self._interest)
+        self._watched[vc.fd] = vc
 
     def stop(self, vc: Any) -> None:
         """See L{IPollDescriptor.stop}."""
