@@ -233,15 +233,25 @@ class UnixNetVConnection:
         if self.closed or vio.disabled:
             return
         state = vio.state
-        state.enabled = True
-        if not state.triggered or self.recursion or self.nh.thread != threading.get_ident():
+        nh = self.nh
+        if self.recursion or not state.triggered or nh.thread != threading.get_ident():
             # Within a call-back of this very connection at once would mean twice at the same time.
-            state.enabled = False
-            self.reenable(vio)
-        elif state is self.read:
-            self.net_read_io()
-        else:
-            self.net_write_io()
+            vio.reenable()
+            return
+        nh.now = nh.seconds()
+        state.enabled = True
+        if self.inactivity_timeout_in and not self.inactivity_running:
+            self.inactivity_running = True
+            self.last_activity = nh.now
+        try:
+            if state is self.read:
+                self.net_read_io()
+            else:
+                self.net_write_io()
+        except Exception:
+            nh._broken(self)
+        if nh.read_ready or nh.write_ready:
+            nh.wake()
 
     def enable_read(self) -> None:
         """Both directions want to go on (seed: C{enableRead})."""
