@@ -189,8 +189,8 @@ class UnixNetVConnection:
         else:
             vio.reader = reader
             vio.writer = reader.buffer
-            if nbytes and not state.enabled:
-                self.reenable(vio)
+            if nbytes and (self.recursion or not state.enabled):
+                self.reenable(vio)  # Within WRITE_READY: it is another request, and is asked itself.
         return vio
 
     def do_io(self, op: int, cont: IContinuation | None = None, nbytes: int = 0, buffer: Any = None) -> VIO | None:
@@ -566,7 +566,8 @@ class UnixNetVConnection:
             ntodo = vio.nbytes - vio.ndone
             towrite = reader.avail if reader.avail < ntodo else ntodo
         if towrite <= 0:
-            self._disable(state)
+            if not state.queued:
+                self._disable(state)
             return
         n = self._push(reader, towrite)
         if n > 0:
@@ -585,7 +586,7 @@ class UnixNetVConnection:
                 reader = vio.reader
             if not state.enabled or reader is None:
                 return
-            if not reader.avail:
+            if not reader.avail and not state.queued:
                 self._disable(state)
             elif state.triggered and not state.queued:
                 state.queued = True
