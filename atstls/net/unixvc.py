@@ -45,7 +45,6 @@ from atstls.eventsystem.iobuffer import IOBufferReader, MIOBuffer
 from atstls.eventsystem.vio import (
     ABORT,
     CLOSE,
-    NONE,
     READ,
     SHUTDOWN_READ,
     SHUTDOWN_READWRITE,
@@ -392,7 +391,7 @@ class UnixNetVConnection:
         reader, writer = self.read.vio, self.write.vio
         told = None
         write_cont = writer.cont
-        if reader.op == READ and not self.read_shut:
+        if reader.op == READ and reader.cont is not None and not self.read_shut:
             told = reader.cont
             if not self.signal(event, self.read):
                 return
@@ -400,10 +399,11 @@ class UnixNetVConnection:
                 return
             if event == VC_EVENT_ACTIVE_TIMEOUT and self.next_activity_timeout_at:
                 return
-        if writer.op == WRITE and not self.write_shut and writer.cont is write_cont and write_cont is not told:
+        if write_cont is None or write_cont is told or self.write_shut:
+            if told is None:
+                self.do_io_close()  # Nobody uses it: a connection without a user does not stay for ever.
+        elif writer.op == WRITE and writer.cont is write_cont:
             self.signal(event, self.write)
-        elif told is None and reader.op == NONE and writer.op == NONE:
-            self.do_io_close()  # Nobody uses it: a connection without a user does not stay for ever.
 
     def deadline_passed(self) -> None:
         """The state that set C{deadline} lasted too long."""
