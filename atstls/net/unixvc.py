@@ -700,9 +700,10 @@ class UnixNetVConnection:
         """See L{INetVConnection.get_remote_addr}."""
         if self._remote is None and self.socket is not None:
             try:
-                self._remote = self.socket.getpeername()[:2] or None
+                name = self.socket.getpeername()
             except OSError:
                 return None
+            self._remote = (name[:2] if isinstance(name, tuple) else name) or None
         return self._remote
 
     def get_local_addr(self) -> Address | None:
