@@ -496,7 +496,7 @@ class UnixNetVConnection:
             elif not end:
                 writer.grow()
             return n
-        self.clean_shutdown = True
+        self.clean_shutdown = not self.lerrno
         return ENDED
 
     def _pull_pipe(self, pipe: Any, limit: int) -> int:
@@ -510,7 +510,7 @@ class UnixNetVConnection:
             return self._read_failed(exc)
         if n:
             return n  # or NO_ROOM
-        self.clean_shutdown = True
+        self.clean_shutdown = not self.lerrno
         return ENDED
 
     def _rest(self, state: NetState) -> None:
