@@ -220,7 +220,7 @@ class UnixNetVConnection:
         state.enabled = True
         if self.inactivity_timeout_in and not self.inactivity_running:
             self.inactivity_running = True
-            self.last_activity = nh.now
+            self.last_activity = nh.seconds()
         if state.triggered and not state.queued:
             if state is self.read:
                 nh.queue_read(self)
