@@ -119,3 +119,7 @@ class VIO(MIOBufferAccessor):
         self.nbytes = self.ndone = 0
         self.disabled = False
         self.clear()
+
+
+NOWHERE: Final = NetState(None)
+"""The direction of a VIO whose connection is gone: nothing moves there, and nothing refers back to the VIO."""
