@@ -45,6 +45,7 @@ from atstls.eventsystem.iobuffer import IOBufferReader, MIOBuffer
 from atstls.eventsystem.vio import (
     ABORT,
     CLOSE,
+    NOWHERE,
     READ,
     SHUTDOWN_READ,
     SHUTDOWN_READWRITE,
@@ -332,6 +333,7 @@ class UnixNetVConnection:
             state.enabled = state.urgent = state.owed = False
             state.vio.stop()
             state.vio.vc_server = None
+            state.vio.state = NOWHERE
         self.args = None
         on_free, self.on_free = self.on_free, None
         if on_free is not None:
@@ -523,7 +525,7 @@ class UnixNetVConnection:
     def _read_failed(self, exc: OSError) -> int:
         """A reset is an end, though not a clean one (N063); anything else is an error."""
         self.lerrno = exc.errno or errno.EIO
-        self.error = exc
+        self.error = exc.with_traceback(None)  # whose frames would refer to this connection
         if self.lerrno in _GONE:
             self.clean_shutdown = False
             self.error = PeerVanished(os.strerror(self.lerrno))
@@ -660,7 +662,7 @@ class UnixNetVConnection:
 
     def _write_failed(self, exc: OSError) -> int:
         self.lerrno = exc.errno or errno.EPIPE
-        self.error = PeerVanished(os.strerror(self.lerrno)) if self.lerrno in _GONE else exc
+        self.error = PeerVanished(os.strerror(self.lerrno)) if self.lerrno in _GONE else exc.with_traceback(None)
         return FAILED
 
     # Timeouts.
