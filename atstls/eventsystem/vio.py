@@ -86,13 +86,16 @@ class VIO(MIOBufferAccessor):
 
     def reenable(self) -> None:
         """Let the connection go on with this VIO.  Call-backs come later, never from within this call."""
-        if not self.state.enabled and self.vc_server is not None:
-            self.vc_server.reenable(self)
+        if not self.state.enabled:
+            vc = self.vc_server  # read once: it may be freed while another thread asks
+            if vc is not None:
+                vc.reenable(self)
 
     def reenable_re(self) -> None:
         """As L{reenable}, but moves bytes at once where it can, and so may call back before it returns."""
-        if self.vc_server is not None:
-            self.vc_server.reenable_re(self)
+        vc = self.vc_server
+        if vc is not None:
+            vc.reenable_re(self)
 
     def set_continuation(self, cont: IContinuation | None) -> None:
         """Tell C{cont} from now on."""
