@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort, ILoggingContext
 from twisted.logger import Logger
 
 from atstls.events import (
@@ -62,10 +62,15 @@ def accept_error_seriousness(error: int) -> int:
     return FATAL
 
 
+@implementer(ILoggingContext)
 class _NoFactory:
     """What a L{tcp.Port} starts and stops, in the place of a factory: connections are not its affair here."""
 
     noisy = False
+
+    def logPrefix(self) -> str:  # noqa: N802
+        """Who "starting on" a port is, in Twisted's own line in the log."""
+        return "atstls"
 
     def doStart(self) -> None:  # noqa: N802
         pass
@@ -90,6 +95,20 @@ class _UNIXPort(unix.Port):  # type: ignore[misc]
 
     def doRead(self) -> None:  # noqa: N802
         self.readable()
+
+
+class _InheritedUNIXPort(_UNIXPort):
+    """A UNIX socket that somebody else has bound: the file is his, with its rights, and stays when we close."""
+
+    def startListening(self) -> None:  # noqa: N802
+        self._shouldShutdown = False
+        self.socket, self._preexistingSocket = self._preexistingSocket, None
+        self.fileno = self.socket.fileno
+        self.connected = True
+        self.startReading()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        tcp.Port.connectionLost(self, reason)
 
 
 @implementer(INetAccept)
@@ -155,9 +174,9 @@ class NetAccept(Action):
         if options.fd is not None:
             with socket.socket(fileno=os.dup(options.fd)) as probe:
                 family = probe.family
-            kind: Any = _UNIXPort if family == socket.AF_UNIX else _TCPPort
-            port = kind._fromListeningDescriptor(reactor, options.fd, family, _NoFactory())
-            return port
+            if family == socket.AF_UNIX:
+                return _InheritedUNIXPort._fromListeningDescriptor(reactor, options.fd, _NoFactory())
+            return _TCPPort._fromListeningDescriptor(reactor, options.fd, family, _NoFactory())
         if options.unix_path is not None:
             return _UNIXPort(options.unix_path, _NoFactory(), options.backlog, mode=0o666, reactor=reactor, wantPID=True)
         host = options.local_ip
