@@ -254,9 +254,7 @@ class _Builder:
             return None
         return ListenerPlan(listen, RouteTable(default, {name: rule for name, rule in by_name.items() if rule}))
 
-    def _rule(
-        self, section: str, listen: ListenConfig, sni: SNIConfig | None, settings: ServerSettings
-    ) -> Rule | None:
+    def _rule(self, section: str, listen: ListenConfig, sni: SNIConfig | None, settings: ServerSettings) -> Rule | None:
         route = listen.route
         if sni is not None:
             route = sni.route or route

@@ -127,9 +127,7 @@ class _Dial:
         self._action: IAction | None = None
         # No bytes are wanted yet; timeouts are.
         vc.do_io_read(self, 0, None)
-        self._action = onward.processor.connect_s(
-            self, onward.address, onward.connect_seconds, onward.options_for(vc)
-        )
+        self._action = onward.processor.connect_s(self, onward.address, onward.connect_seconds, onward.options_for(vc))
 
     def handle_event(self, event: int, data: Any) -> int:
         """The other connection is there, or cannot be had; or the client's time is up."""
