@@ -97,6 +97,9 @@ class IVIO(Interface):
     def reenable():
         """There is room (read) or there are bytes (write) again.  Never calls back from within."""
 
+    def reenable_re():
+        """As L{reenable}, at once: it may call back before it returns."""
+
     def done():
         """Ask for no more than what is buffered now."""
 
@@ -216,6 +219,9 @@ class IPollDescriptor(Interface):
 
     def stop(vc):
         """Do not watch it any more; its descriptor is still open."""
+
+    def forget(vc):
+        """The same, just before it is closed."""
 
     def rest(vc, state):
         """C{state} of C{vc} has just lost its trigger: say when it could go on."""

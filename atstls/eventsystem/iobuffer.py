@@ -173,7 +173,15 @@ class MIOBuffer:
         @return: C{None} when there is no room, until a reader consumes.
         """
         tail = self.tail
-        if tail is not None:
+        if tail is None:
+            sole = self.sole
+            pool = _pools[self.size_index]
+            if sole is not None and pool:
+                # The rule, for a drained buffer: take_block() and _append(), in place.
+                self.tail = sole.block = tail = pool.pop()
+                sole.offset = 0
+                return tail
+        else:
             free = tail.size - tail.end
             if free > self.water_mark:
                 return tail
@@ -364,6 +372,13 @@ class IOBufferReader:
         block = self.block
         if sole and not avail:
             self.block = buffer.tail = None
+            if block is not None and block.next is None:
+                # The rule, for one block: give_block(), in place.
+                pool = block.pool
+                if pool is not None and len(pool) * block.size < POOLED_BYTES:
+                    block.start = block.end = 0
+                    pool.append(block)
+                return
             while block is not None:
                 following = block.next
                 give_block(block)

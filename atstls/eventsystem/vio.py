@@ -56,9 +56,14 @@ class VIO(MIOBufferAccessor):
     A request of C{nbytes} bytes, of which C{ndone} are done, into C{writer} or out of C{reader}.
 
     It is its own buffer accessor, C{vio.buffer} is the VIO: one object and one look-up fewer on the data path.
+
+    @ivar partner: the VIO at the other end of the same buffer, when nobody has to be asked in between: it is reenabled
+        in the place of READ_READY and WRITE_READY, which are not told then.  The last events are.  A new request ends it.
+    @ivar ends: the bytes that it asks for are the last: the writing direction ends with them, in the same segment where
+        that can be.
     """
 
-    __slots__ = ("cont", "disabled", "nbytes", "ndone", "op", "state", "vc_server")
+    __slots__ = ("cont", "disabled", "ends", "nbytes", "ndone", "op", "partner", "state", "vc_server")
 
     def __init__(self, vc: Any, state: NetState) -> None:
         self.op = NONE
@@ -69,6 +74,8 @@ class VIO(MIOBufferAccessor):
         self.reader: IOBufferReader | None = None
         self.vc_server = vc
         self.state = state
+        self.partner: VIO | None = None
+        self.ends = False
         self.disabled = False
 
     @property
@@ -83,6 +90,11 @@ class VIO(MIOBufferAccessor):
     def done(self) -> None:
         """Ask for no more than what is in the buffer now.  No event tells of it."""
         self.nbytes = self.ndone + (self.reader.avail if self.reader is not None else 0)
+
+    def finish(self) -> None:
+        """As L{done}, and what is sent then is the last of its direction.  WRITE_COMPLETE follows if there is anything."""
+        self.done()
+        self.ends = True
 
     def reenable(self) -> None:
         """Let the connection go on with this VIO.  Call-backs come later, never from within this call."""
@@ -118,10 +130,9 @@ class VIO(MIOBufferAccessor):
     def stop(self) -> None:
         """Back to a VIO that asks for nothing, of nobody."""
         self.op = NONE
-        self.cont = None
+        self.cont = self.partner = self.writer = self.reader = None
         self.nbytes = self.ndone = 0
-        self.disabled = False
-        self.clear()
+        self.disabled = self.ends = False
 
 
 NOWHERE: Final = NetState(None)

@@ -156,6 +156,12 @@ class NetAccept(Action):
             port = self._make_port()
             port.readable = self._accept_waiting
             port.startListening()
+            options = self.options
+            # What is accepted inherits the options of the listening socket (Linux, BSD): set them once.
+            apply_options(
+                port.socket, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes,
+                tcp=port.socket.family != socket.AF_UNIX,
+            )  # fmt: skip
         except (CannotListenError, OSError) as exc:
             error = exc.socketError if isinstance(exc, CannotListenError) else exc
             if not self.options.f_callback_on_open:
@@ -235,10 +241,8 @@ class NetAccept(Action):
         if self._throttle.refuses_accept(len(nh.open_list)):
             sock.close()
             return
-        options = self.options
         try:
             sock.setblocking(False)
-            apply_options(sock, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes)
             vc = self._allocate(self)
             # Its first bytes may be there already.
             vc.read.triggered = vc.read.polled = True

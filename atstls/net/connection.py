@@ -10,6 +10,7 @@ import ipaddress
 import os
 import socket
 import struct
+from functools import lru_cache
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -85,6 +86,7 @@ def family_of(address: Address) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
 
 
+@lru_cache(1024)
 def is_ip(host: str) -> bool:
     """Is C{host} an IP address, rather than a name?"""
     try:
@@ -94,9 +96,11 @@ def is_ip(host: str) -> bool:
     return True
 
 
-def apply_options(sock: socket.socket, flags: int, recv_buffer_bytes: int, send_buffer_bytes: int) -> None:
-    """Set the options that an accepted and a connecting socket have in common."""
-    if sock.family != socket.AF_UNIX:
+def apply_options(
+    sock: socket.socket, flags: int, recv_buffer_bytes: int, send_buffer_bytes: int, *, tcp: bool
+) -> None:
+    """Set the options that a listening and a connecting socket have in common.  C{tcp}: it is not a UNIX socket."""
+    if tcp:
         if flags & SOCK_OPT_NO_DELAY:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if flags & SOCK_OPT_KEEP_ALIVE:
@@ -126,14 +130,16 @@ def open_socket(address: Address, options: NetVCOptions) -> socket.socket:
     sock = socket.socket(family_of(address), socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        apply_options(sock, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes)
+        tcp = not isinstance(address, str)
+        apply_options(sock, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes, tcp=tcp)
         if options.packet_mark:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, options.packet_mark)
-        if options.packet_tos and sock.family == socket.AF_INET:
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, options.packet_tos)
-        elif options.packet_tos and sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, options.packet_tos)
-        if sock.family != socket.AF_UNIX and (options.local_ip or options.local_port):
+        if options.packet_tos and tcp:
+            if sock.family == socket.AF_INET:
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, options.packet_tos)
+            else:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, options.packet_tos)
+        if tcp and (options.local_ip or options.local_port):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((options.local_ip, options.local_port))
     except BaseException:

@@ -40,6 +40,7 @@ class NetHandler:
 
     @ivar open_list: every connection that has a descriptor.
     @ivar now: when this turn began, read once.
+    @ivar turning: a turn is going on; what is put on a list now needs no other to be woken.
     @ivar wire: the block that ciphertext passes through on its way to and from the kernel; shared, since nothing stays
         in it.  A connection whose ciphertext the kernel does not take keeps the block, and we take another.
     @ivar rest: what to tell the poll descriptor when a direction loses its trigger; C{None} if it need not know.
@@ -63,7 +64,7 @@ class NetHandler:
         self.poll: IPollDescriptor | None = None
         self.rest: Callable[[Any, NetState], None] | None = None
         self.thread = threading.get_ident()
-        self._turning = False
+        self.turning = False
         self._woken: Any = None
 
     def set_poll(self, poll: IPollDescriptor, tell_rest: bool) -> None:
@@ -94,7 +95,7 @@ class NetHandler:
         if not vc.read.queued:
             vc.read.queued = True
             self.read_ready.append(vc)
-        if not self._turning:
+        if not self.turning:
             self.wake()
 
     def queue_write(self, vc: Any) -> None:
@@ -102,7 +103,7 @@ class NetHandler:
         if not vc.write.queued:
             vc.write.queued = True
             self.write_ready.append(vc)
-        if not self._turning:
+        if not self.turning:
             self.wake()
 
     def wake(self) -> None:
@@ -121,9 +122,9 @@ class NetHandler:
 
     def turn(self) -> None:
         """See L{INetHandler.turn}.  Called within a turn, it does nothing: the turn goes on."""
-        if self._turning:
+        if self.turning:
             return
-        self._turning = True
+        self.turning = True
         self.now = self.seconds()
         try:
             ready = self.read_ready
@@ -149,7 +150,7 @@ class NetHandler:
                     except Exception:
                         self._broken(vc)
         finally:
-            self._turning = False
+            self.turning = False
         if self.read_ready or self.write_ready:
             self.wake()
 

@@ -49,6 +49,10 @@ class EdgePollDescriptor:
         if self._watched.pop(vc.fd, None) is not None:
             self.epoll.unregister(vc.fd)
 
+    def forget(self, vc: Any) -> None:
+        """See L{IPollDescriptor.forget}: the kernel takes a closed descriptor out of the set by itself."""
+        self._watched.pop(vc.fd, None)
+
     def rest(self, vc: Any, state: NetState) -> None:
         """See L{IPollDescriptor.rest}: nothing to do, and so L{NetHandler.rest} is not even called."""
 
@@ -64,7 +68,7 @@ class EdgePollDescriptor:
                 state = vc.read
                 state.triggered = state.polled = True
                 if events & 0x2018:
-                    vc.read_hup = True
+                    vc.read_hup = 2 if events & 0x0008 else 1  # EPOLLERR; a FIN, or both directions ended
                 if not state.queued and (state.enabled or state.urgent):
                     state.queued = True
                     handler.read_ready.append(vc)
@@ -131,7 +135,7 @@ class _Watch:
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         # A reactor says so when it saw the descriptor in error, or when it stops.  Let both directions find out.
         self.poll.stop(self.vc)
-        self.vc.read_hup = True
+        self.vc.read_hup = 2
         self.poll.handler.mark_read(self.vc)
         self.poll.handler.mark_write(self.vc)
         self.poll.handler.turn()
@@ -160,6 +164,8 @@ class ReactorPollDescriptor:
         if watch is not None:
             self.reactor.removeReader(watch)
             self.reactor.removeWriter(watch)
+
+    forget = stop
 
     def rest(self, vc: Any, state: NetState) -> None:
         """See L{IPollDescriptor.rest}."""

@@ -63,6 +63,10 @@ NO_ROOM: Final = -1
 ENDED: Final = -2
 FAILED: Final = -3
 
+PEER_ENDED: Final = 1
+PEER_GONE: Final = 2
+"""What C{read_hup} says: a FIN came, after which there is nothing; or something that only reading can tell."""
+
 TRANSPORT_DEFAULT: Final = 1
 TRANSPORT_BLIND_TUNNEL: Final = 2
 
@@ -77,7 +81,8 @@ class UnixNetVConnection:
 
     @ivar closed: 0 while it is open; 1 after an ordinary C{do_io_close}, -1 after one that says why.
     @ivar recursion: call-backs into the user that have not returned; it is freed when there are none.
-    @ivar read_hup: the kernel said that the peer has ended: an end may stand behind a short read.
+    @ivar read_hup: the kernel said that the peer has ended, or is gone: behind a short read stands what it said.
+    @ivar read_ended: and there is nothing before its end any more, so that it need not be asked.
     @ivar last_activity: when the last byte moved, in the handler's time.
     @ivar deadline: when L{deadline_passed} is called, whatever moves; 0.0 for never.
     @ivar ready: there is a connection to speak of; what comes first (TLS) is done.
@@ -88,9 +93,12 @@ class UnixNetVConnection:
     __slots__ = (
         "__weakref__", "_local", "_remote", "args", "attributes", "bulky", "clean_shutdown", "closed", "deadline",
         "error", "fd", "id", "inactivity_running", "inactivity_timeout_in", "is_client", "last_activity", "lerrno",
-        "active_timeout_in", "next_activity_timeout_at", "nh", "on_free", "options", "read", "read_hup", "read_shut",
+        "active_timeout_in", "next_activity_timeout_at", "nh", "on_free", "options", "read", "read_ended", "read_hup", "read_shut",
         "ready", "recursion", "socket", "submit_time", "write", "write_shut",
     )  # fmt: skip
+
+    says_goodbye = False
+    """Is there more to an orderly end than closing the socket?"""
 
     def __init__(self, nh: NetHandler) -> None:
         self.nh = nh
@@ -106,7 +114,8 @@ class UnixNetVConnection:
         self.lerrno = 0
         self.error: AtsTlsError | OSError | None = None
         self.clean_shutdown = False
-        self.read_hup = False
+        self.read_hup = 0
+        self.read_ended = False
         self.read_shut = self.write_shut = False
         self.last_activity = nh.now
         self.inactivity_timeout_in = self.active_timeout_in = 0.0
@@ -156,6 +165,7 @@ class UnixNetVConnection:
         vio = state.vio
         vio.op = READ
         vio.cont = cont
+        vio.partner = None
         vio.nbytes = nbytes
         vio.ndone = 0
         vio.disabled = False
@@ -179,9 +189,10 @@ class UnixNetVConnection:
         vio = state.vio
         vio.op = WRITE
         vio.cont = cont
+        vio.partner = None
         vio.nbytes = nbytes
         vio.ndone = 0
-        vio.disabled = False
+        vio.disabled = vio.ends = False
         state.owed = False
         if reader is None:
             vio.clear()
@@ -223,10 +234,10 @@ class UnixNetVConnection:
             self.inactivity_running = True
             self.last_activity = nh.seconds()
         if state.triggered and not state.queued:
-            if state is self.read:
-                nh.queue_read(self)
-            else:
-                nh.queue_write(self)
+            state.queued = True
+            (nh.read_ready if state is self.read else nh.write_ready).append(self)
+            if not nh.turning:
+                nh.wake()
 
     def reenable_re(self, vio: VIO) -> None:
         """Let C{vio} go on at once, and so perhaps call back from within.  See L{IVIO.reenable_re}."""
@@ -272,11 +283,12 @@ class UnixNetVConnection:
             self.read_shut = True
             self._disable(self.read)
             self.read.vio.stop()
-        if howto in (SHUTDOWN_WRITE, SHUTDOWN_READWRITE) and not self.write_shut:
-            self.write_shut = True
+        if howto in (SHUTDOWN_WRITE, SHUTDOWN_READWRITE):
             self._disable(self.write)
             self.write.vio.stop()
-            self._end_writing()
+            if not self.write_shut:
+                self.write_shut = True
+                self._end_writing()
 
     def _end_writing(self) -> None:
         """Tell the peer that no more bytes come."""
@@ -300,7 +312,8 @@ class UnixNetVConnection:
                 self.lerrno = lerrno
         for state in (self.read, self.write):
             state.enabled = state.owed = False
-            state.vio.stop()
+            if state.vio.op:
+                state.vio.stop()
         self.inactivity_running = False
         self.next_activity_timeout_at = 0.0
         self._say_goodbye()
@@ -325,15 +338,17 @@ class UnixNetVConnection:
         nh = self.nh
         nh.open_list.discard(self)
         assert nh.poll is not None
-        nh.poll.stop(self)
+        nh.poll.forget(self)
         self.socket = None  # type: ignore[assignment]
         sock.close()
         self.deadline = 0.0
         for state in (self.read, self.write):
             state.enabled = state.urgent = state.owed = False
-            state.vio.stop()
-            state.vio.vc_server = None
-            state.vio.state = NOWHERE
+            vio = state.vio
+            if vio.op:
+                vio.stop()
+            vio.vc_server = None
+            vio.state = NOWHERE
         self.args = None
         on_free, self.on_free = self.on_free, None
         if on_free is not None:
@@ -439,6 +454,19 @@ class UnixNetVConnection:
             if n == ntodo:
                 self.signal_done(VC_EVENT_READ_COMPLETE, state)
                 return
+            partner = vio.partner
+            if partner is not None:
+                if not partner.state.enabled:
+                    partner.vc_server.reenable(partner)
+                if self.read_ended:
+                    # So that the end can go out with the last bytes.
+                    state.triggered = False
+                    self.clean_shutdown = True
+                    self.signal_done(VC_EVENT_EOS, state)
+                elif state.triggered and not state.queued:
+                    state.queued = True
+                    nh.read_ready.append(self)
+                return
             # signal(), in place: this is done for every piece of every stream.
             cont = vio.cont
             assert cont is not None
@@ -472,6 +500,9 @@ class UnixNetVConnection:
         """Up to C{limit} bytes from the kernel into C{writer}."""
         if writer.pipe is not None:
             return self._pull_pipe(writer.pipe, limit)
+        if self.read_ended:
+            self.clean_shutdown = True
+            return ENDED
         block = writer.write_block()
         if block is None:
             return NO_ROOM
@@ -495,6 +526,8 @@ class UnixNetVConnection:
                     rest = self.nh.rest
                     if rest is not None:
                         rest(self, state)
+                elif self.read_hup == PEER_ENDED:
+                    self.read_ended = True
             elif not end:
                 writer.grow()
             return n
@@ -555,10 +588,11 @@ class UnixNetVConnection:
             self._disable(state)
             return
         towrite = reader.avail
+        partner = vio.partner
         asked = False
         if towrite >= ntodo:
             towrite = ntodo
-        elif reader.buffer.has_room():
+        elif partner is None and reader.buffer.has_room():
             asked = True
             if not self.signal(VC_EVENT_WRITE_READY, state):
                 return
@@ -582,14 +616,21 @@ class UnixNetVConnection:
                 else:
                     self.signal_done(VC_EVENT_WRITE_COMPLETE, state)
                 return
-            if not asked:
-                if not self.signal(VC_EVENT_WRITE_READY, state):
+            if partner is not None:
+                # Only a full buffer has stopped it.
+                if not partner.state.enabled and reader.buffer.has_room():
+                    partner.vc_server.reenable(partner)
+            else:
+                if not asked:
+                    if not self.signal(VC_EVENT_WRITE_READY, state):
+                        return
+                    reader = vio.reader
+                if not state.enabled or reader is None:
                     return
-                reader = vio.reader
-            if not state.enabled or reader is None:
-                return
             if not reader.avail and not state.queued:
-                self._disable(state)
+                state.enabled = False
+                if self.inactivity_running and not self.read.enabled:
+                    self.inactivity_running = False
             elif state.triggered and not state.queued:
                 state.queued = True
                 nh.write_ready.append(self)

@@ -2,9 +2,9 @@
 """
 Tunnels: what one connection reads, another writes.
 
-A L{OneWayTunnel} is the continuation of a read VIO and of a write VIO over the same buffer.  Bytes are never touched; all
-it does is to wake the writer when there are bytes and the reader when there is room.  The buffer is the bound of what a
-slow writer costs.
+A L{OneWayTunnel} is the continuation of a read VIO and of a write VIO over the same buffer.  Bytes are never touched: the
+writer is woken when there are bytes and the reader when there is room, which the two VIOs do by themselves (they are each
+other's C{partner}); the tunnel is told of the ends.  The buffer is the bound of what a slow writer costs.
 
 An end passes through.  When the source ends, what is buffered is still sent, then the target's writing direction is ended
 in the way in which the source's was: in order (TCP's end, and over TLS close_notify before it), cut off (a TLS stream
@@ -46,6 +46,9 @@ from atstls.session.splice import HAVE_SPLICE, PipeBuffer
 
 HALF_CLOSE_SECONDS: Final = 300.0
 """How long the second direction may be silent when the first is done."""
+
+MANIPULATED_BYTES: Final = 64 << 10
+"""What waits for the target already when nothing more is manipulated, so that the source has to wait as well."""
 
 Manipulate = Callable[[IOBufferReader, MIOBuffer], None]
 """Takes what it wants from the source's bytes and writes what the target shall get."""
@@ -112,6 +115,9 @@ class OneWayTunnel:
             nbytes = INT64_MAX  # for the target: what comes of it may be of any length
         self.source_vio: VIO = _asked(source.do_io_read(self, self._nbytes, self._buffer))
         self.target_vio: VIO = _asked(target.do_io_write(self, nbytes, reader))
+        if manipulate is None:
+            self.source_vio.partner = self.target_vio
+            self.target_vio.partner = self.source_vio
 
     def handle_event(self, event: int, data: Any) -> int:
         """A connection, or the tunnel in the other direction, has something to say."""
@@ -122,6 +128,8 @@ class OneWayTunnel:
             return EVENT_CONT
         if event == VC_EVENT_WRITE_READY:
             if not self._ended:
+                if self._manipulate is not None and self._reader.avail:
+                    self._transform()
                 self.source_vio.reenable()
             return EVENT_CONT
         if self.finished:
@@ -148,30 +156,41 @@ class OneWayTunnel:
             self._fail(errno.EINVAL)
         return EVENT_DONE
 
-    def _transform(self) -> None:
+    def _transform(self, limit_bytes: int = MANIPULATED_BYTES) -> None:
         assert self._manipulate is not None and self._out is not None
-        self._manipulate(self._reader, self._out)
+        if self._out.max_read_avail() < limit_bytes:
+            self._manipulate(self._reader, self._out)
 
     def _source_ended(self) -> None:
         """Nothing more comes; what is here still goes."""
         self._ended = True
-        if self._manipulate is not None:
-            self._transform()
         vio = self.target_vio
-        vio.done()
+        vio.partner = None  # Nobody asks the source for more, whose end would come twice.
+        if self._manipulate is not None:
+            self._transform(INT64_MAX)
+        if self._close_both and self._orderly():
+            vio.finish()
+        else:
+            vio.done()
         if vio.ntodo() > 0:
             vio.reenable()
-        elif not vio.state.owed:
+        elif vio.state.urgent:
+            vio.state.owed = True  # The kernel has not got all: WRITE_COMPLETE, when it has.
+        else:
             self._target_done()
+
+    def _orderly(self) -> bool:
+        """Did the source end as it should?"""
+        return self.source.clean_shutdown or self._nbytes != INT64_MAX
 
     def _target_done(self) -> None:
         """All has gone.  The target's writing ends as the source has ended, and the other direction goes on."""
+        peer, target = self.peer, self.target
         if self._close_both:
-            if self.source.clean_shutdown or self._nbytes != INT64_MAX:
-                self.target.do_io_shutdown(SHUTDOWN_WRITE)
-            else:
-                self.target.end_unclean()
-        peer = self.peer
+            if not self._orderly():
+                target.end_unclean()
+            elif peer is not None or target.says_goodbye:
+                target.do_io_shutdown(SHUTDOWN_WRITE)
         if peer is None:
             self._close(-1)
         else:

@@ -32,6 +32,7 @@ Source: the seed, whole; behaviour 1.14 to 1.25, and 2.
 """
 
 import errno
+import os
 import socket
 import threading
 from typing import Any, Final
@@ -59,11 +60,13 @@ from atstls.net.unixvc import (
     ENDED,
     FAILED,
     NO_ROOM,
+    PEER_ENDED,
     TRANSPORT_BLIND_TUNNEL,
     WOULD_BLOCK,
     UnixNetVConnection,
 )
 from atstls.tls import alerts, engine
+from atstls.tls.certificates import printable
 from atstls.tls.clienthello import ClientHello, HelloReader, HelloState
 from atstls.tls.engine import Engine, client_engine, server_engine
 from atstls.tls.hooks import HookPoint, HookSet, HookWalk
@@ -118,6 +121,7 @@ class SSLNetVConnection(UnixNetVConnection):
     )  # fmt: skip
 
     _log = Logger()
+    says_goodbye = True
     engine_kind: type[Engine] | None = None
     """Which way to call OpenSSL; the tests choose."""
 
@@ -185,8 +189,9 @@ class SSLNetVConnection(UnixNetVConnection):
 
     def _begin(self) -> None:
         if self.is_client:
-            self.read.urgent = True
-            self._ask_hooks(HookPoint.OUTBOUND_START, self._begin_as_client)
+            if self._connected():
+                self.read.urgent = True
+                self._ask_hooks(HookPoint.OUTBOUND_START, self._begin_as_client)
         else:
             self._ask_hooks(HookPoint.VCONN_START, self._begin_as_server)
 
@@ -214,7 +219,7 @@ class SSLNetVConnection(UnixNetVConnection):
     # Hooks.
 
     def _ask_hooks(self, point: HookPoint, then: Any) -> None:
-        hooks = self.hooks.at(point)
+        hooks = self.hooks.at(point) if self.hooks is not NO_HOOKS else ()
         if not hooks:
             then()
             return
@@ -365,7 +370,7 @@ class SSLNetVConnection(UnixNetVConnection):
                 return
             self.certificate = found
         if hello.alpn and self._protocols() and self._select_protocol(hello.alpn) is None:
-            offered = b", ".join(hello.alpn[:8]).decode("ascii", "backslashreplace")
+            offered = ", ".join(printable(name.decode("latin-1")) for name in hello.alpn[:8])
             self._fail(HandshakeFailed(f"no protocol in common with {offered}", alerts.NO_APPLICATION_PROTOCOL))
             return
         self._ask_hooks(HookPoint.CERT, self._certificate_chosen)
@@ -454,8 +459,9 @@ class SSLNetVConnection(UnixNetVConnection):
             tls.feed_block(self.nh.wire, n)
 
     def _handshake_error(self, tls: Engine) -> AtsTlsError:
-        if "certificate verify failed" in tls.reason and tls.verify_result:
-            return VerifyFailed(f"the certificate was not accepted: {verify_words(tls.verify_result)}")
+        if "certificate verify failed" in tls.reason:
+            why = f": {verify_words(tls.verify_result)}" if tls.verify_result else ""
+            return VerifyFailed(f"the certificate was not accepted{why}")
         return HandshakeFailed(tls.reason)
 
     def _verify(self) -> None:
@@ -502,7 +508,8 @@ class SSLNetVConnection(UnixNetVConnection):
         tls, policy = self.engine, self.policy
         assert tls is not None and policy is not None
         self._move(Move.PEER_ACCEPTED)
-        self.negotiated_protocol = tls.connection.get_alpn_proto_negotiated() or None
+        if self.is_client:
+            self.negotiated_protocol = tls.connection.get_alpn_proto_negotiated() or None
         if self.negotiated_protocol is not None and self.next_protocol_set is not None:
             self.npn_endpoint = self.next_protocol_set.find_endpoint(self.negotiated_protocol)
         self._sizer = record_sizer(policy.max_record_size)
@@ -519,6 +526,8 @@ class SSLNetVConnection(UnixNetVConnection):
         self.last_activity = self.nh.now
         self.read.urgent = False
         self.read.triggered = True
+        if self.write_shut:
+            self._end_writing()
 
     def _tell_established(self) -> None:
         for state, op, event in (
@@ -613,6 +622,8 @@ class SSLNetVConnection(UnixNetVConnection):
             if not state.polled:
                 state.triggered = False
                 return WOULD_BLOCK
+            if self.read_ended:
+                return self._cut_off()
             nh = self.nh
             wire = nh.wire
             try:
@@ -630,6 +641,8 @@ class SSLNetVConnection(UnixNetVConnection):
                     rest = nh.rest
                     if rest is not None:
                         rest(self, state)
+                elif self.read_hup == PEER_ENDED:
+                    self.read_ended = True
             tls.feed_block(wire, n)
             tls.unanswered += n
         got = tls.read(block, limit)
@@ -693,7 +706,10 @@ class SSLNetVConnection(UnixNetVConnection):
         if not writer.has_room():
             return NO_ROOM
         if writer.pipe is not None:
-            n: int = writer.pipe.fill_with(memoryview(holder)[:limit])
+            try:
+                n: int = writer.pipe.fill_with(memoryview(holder)[:limit])
+            except OSError as exc:
+                return self._read_failed(exc)
         else:
             block = writer.write_block()
             assert block is not None
@@ -751,6 +767,10 @@ class SSLNetVConnection(UnixNetVConnection):
         if tls.bulky:
             self.bulky = True
         nh = self.nh
+        vio = self.write.vio
+        if vio.ends and total == vio.nbytes - vio.ndone:
+            self.write_shut = True
+            tls.shutdown()
         wire = nh.wire
         n = tls.drain(wire)
         if n:
@@ -815,6 +835,7 @@ class SSLNetVConnection(UnixNetVConnection):
                 self._write_failed(exc)
                 return False
             self._unsent_at += sent
+            self.last_activity = self.nh.now
             if self._unsent_at < self._unsent_end:
                 self._rest(self.write)
                 return False
@@ -842,8 +863,6 @@ class SSLNetVConnection(UnixNetVConnection):
         """See L{UnixNetVConnection._attend}: what was kept goes first."""
         if self._unsent is None:
             self.write.urgent = False
-            if not self.ready and self.phase is Phase.START:
-                return self._connected()
             return True
         flushed = self._flush()
         if self.closed:
@@ -862,8 +881,9 @@ class SSLNetVConnection(UnixNetVConnection):
         """As client: has the kernel made the connection?"""
         refused = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if refused:
-            self._write_failed(OSError(refused, ""))
-            self._fail(self._vanished("not connected", FAILED))
+            error = PeerError(f"not connected: {os.strerror(refused)}")
+            error.lerrno = refused
+            self._fail(error)
             return False
         return True
 
@@ -872,9 +892,11 @@ class SSLNetVConnection(UnixNetVConnection):
     def _end_writing(self) -> None:
         """close_notify, in the place of TCP's own end, which would keep us from answering what still comes."""
         tls = self.engine
+        if not self.ready:
+            return  # What comes first has to be said; _settle() comes back to this.
         if tls is None:
             super()._end_writing()
-        elif self.ready:
+        else:
             tls.shutdown()
             if self._unsent is None:
                 self._flush()
@@ -923,7 +945,9 @@ class SSLNetVConnection(UnixNetVConnection):
 
     def end_unclean(self) -> None:
         """End the writing direction with TCP's end and no close_notify: what we pass on was cut off."""
-        if self.engine is not None and self.ready and not self.write_shut and not self.closed:
+        if self.engine is None:
+            super().end_unclean()
+        elif self.engine is not None and self.ready and not self.write_shut and not self.closed:
             self.write_shut = True
             self._disable(self.write)
             self.write.vio.stop()
@@ -1037,5 +1061,7 @@ def select_alpn(connection: SSL.Connection, offered: list[bytes]) -> Any:
     A client with which we have none in common was refused before OpenSSL saw it.
     """
     vc = connection.get_app_data()
-    chosen = vc._select_protocol(offered) if isinstance(vc, SSLNetVConnection) else None
+    if not isinstance(vc, SSLNetVConnection):
+        return SSL.NO_OVERLAPPING_PROTOCOLS
+    vc.negotiated_protocol = chosen = vc._select_protocol(offered)
     return SSL.NO_OVERLAPPING_PROTOCOLS if chosen is None else chosen

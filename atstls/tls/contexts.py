@@ -72,6 +72,16 @@ DEFAULT_CIPHERS = ":".join(
 us Lucky 13 and its kin; all of it fit for HTTP/2 (RFC 9113, appendix A). It is RFC 9325's advice, section 4.2, with
 the faster AES first. TLS 1.0 and 1.1 have no such suite: who allows them names ciphers, with C{@SECLEVEL=0}."""
 
+DEFAULT_TLS13_CIPHERS = ":".join(
+    [
+        "TLS_AES_128_GCM_SHA256",
+        "TLS_AES_256_GCM_SHA384",
+        "TLS_CHACHA20_POLY1305_SHA256",
+    ]
+)
+"""What TLS 1.3 may use: all that the library has, the cheapest first, which is as good as the others for as long as a
+certificate's key of 256 bits is. The library's own order begins with AES-256; Mozilla's recommendation with AES-128."""
+
 # Numbers from openssl/ssl.h that pyOpenSSL does not export.
 _OP_ALLOW_CLIENT_RENEGOTIATION = 1 << 8
 _OP_PRIORITIZE_CHACHA = 1 << 21
@@ -124,7 +134,8 @@ class ServerSettings:
     @ivar version_min: one of L{VERSIONS}.
     @ivar version_max: one of L{VERSIONS}.
     @ivar cipher_suite: for TLS 1.2 and older, as C{openssl ciphers} understands it; C{None} for L{DEFAULT_CIPHERS}.
-    @ivar tls13_cipher_suites: for TLS 1.3, names with colons between; C{None} for the library's three.
+    @ivar tls13_cipher_suites: for TLS 1.3, names with colons between; C{None} for
+        L{DEFAULT_TLS13_CIPHERS}.
     @ivar group: the only group for the key exchange, one of L{CURVES}; C{None} for the library's list, which begins
         with X25519 joined to a post-quantum one where it has that. pyOpenSSL can set no other list.
     @ivar honor_cipher_order: whether our order of ciphers counts, not the client's.
@@ -408,8 +419,8 @@ def _set_protocol(context: SSL.Context, settings: ServerSettings | ClientSetting
     context.set_min_proto_version(lowest)
     context.set_max_proto_version(highest)
     _set_ciphers("cipher_suite", context.set_cipher_list, settings.cipher_suite or DEFAULT_CIPHERS)
-    if settings.tls13_cipher_suites is not None:
-        _set_ciphers("tls13_cipher_suites", context.set_tls13_ciphersuites, settings.tls13_cipher_suites)
+    suites = settings.tls13_cipher_suites or DEFAULT_TLS13_CIPHERS
+    _set_ciphers("tls13_cipher_suites", context.set_tls13_ciphersuites, suites)
     if settings.group is not None:
         _set_group(context, settings.group)
     # A server's compression of secrets next to what an attacker chooses gives the secrets away (CRIME, 2012).

@@ -25,6 +25,8 @@ PARKED: Final = object()
 class HookPoint(Enum):
     """When hooks are asked."""
 
+    __hash__ = object.__hash__  # see L{atstls.tls.phases.Phase}
+
     VCONN_START = "vconn_start"
     """A peer has connected; no byte was read."""
     CLIENT_HELLO = "client_hello"

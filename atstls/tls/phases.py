@@ -18,6 +18,9 @@ from atstls.errors import LocalError
 class Phase(Enum):
     """Where a TLS connection stands."""
 
+    # Each member is its own key: the default hash, of the name, is computed in Python at each look-up.
+    __hash__ = object.__hash__
+
     START = "start"
     """Nothing was done yet; the first hooks (VCONN_START, OUTBOUND_START) run, and may wait."""
     HELLO = "hello"
@@ -40,6 +43,8 @@ class Phase(Enum):
 
 class Move(Enum):
     """What moves a connection from one phase to another."""
+
+    __hash__ = object.__hash__
 
     ACCEPTED = "accepted"
     CONNECTED = "connected"
