@@ -419,7 +419,7 @@ def _set_protocol(context: SSL.Context, settings: ServerSettings | ClientSetting
     context.set_min_proto_version(lowest)
     context.set_max_proto_version(highest)
     _set_ciphers("cipher_suite", context.set_cipher_list, settings.cipher_suite or DEFAULT_CIPHERS)
-    suites = settings.tls13_cipher_suites or DEFAULT_TLS13_CIPHERS
+    suites = DEFAULT_TLS13_CIPHERS if settings.tls13_cipher_suites is None else settings.tls13_cipher_suites
     _set_ciphers("tls13_cipher_suites", context.set_tls13_ciphersuites, suites)
     if settings.group is not None:
         _set_group(context, settings.group)
