@@ -116,8 +116,8 @@ class Edge(MultiService):
 
         @raise CannotStart: not all could be opened, and those that could are closed again.
         """
-        for warning in self.plan.warnings:
-            self._log.warn("{warning}", warning=warning)
+        for line in self.plan.warnings:
+            self._log.warn("{line}", line=line)
         self._engine_room.privilegedStartService()
         lines = []
         for listener in self.listeners:
