@@ -171,7 +171,8 @@ class CertificateConfig:
         "dest_ip",
         Destination(),
         None,
-        "The local address for which it is when no name matches; * is every one: the default certificate.",
+        "The local address for which it is when no name matches; * is every one: the default certificate. When no "
+        "certificate is that, the first one is.",
     )
 
     @property
