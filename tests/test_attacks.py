@@ -16,7 +16,7 @@ from atstls.ssl.sslvc import BATCH_BYTES, RECEIVE_BYTES, SSLNetVConnection
 from atstls.tls import alerts
 from atstls.tls.engine import BULKY_BYTES
 from atstls.tls.hooks import HookSet
-from tests.support import RecordingContinuation, received, reset, tcp_pair
+from tests.support import RecordingContinuation, received, tcp_pair
 from tests.tlssupport import (
     ALERT,
     APPLICATION_DATA,

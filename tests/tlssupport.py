@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate
 from OpenSSL import SSL
 from OpenSSL._util import lib
+from twisted.internet.task import LoopingCall
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -442,8 +443,8 @@ class OverTLS(OverBothPolls):
         return made
 
     def setUp(self) -> None:
-        # One of the CA's files is made at the first use, and stays.
-        ca_file()
+        # What stays open from its first use on is none of a test's: here the reactor, whose clock this replaces.
+        LoopingCall(int)
         super().setUp()
         self.logged: list[dict[str, Any]] = []
         self.peers: list[TLSPeer] = []

@@ -285,6 +285,7 @@ class UnixNetVConnection:
             self.read.vio.stop()
         if howto in (SHUTDOWN_WRITE, SHUTDOWN_READWRITE):
             self._disable(self.write)
+            self.write.owed = False
             self.write.vio.stop()
             if not self.write_shut:
                 self.write_shut = True

@@ -136,9 +136,9 @@ class Engine:
         """
         The connection ends without close_notify; let its session be resumed all the same.
 
-        OpenSSL throws away the session of a connection that was dropped without a goodbye.
+        OpenSSL throws away the session of a connection that was dropped without a goodbye.  Reading goes on.
         """
-        self.connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+        self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
 
     def give_up(self, reason: str) -> None:
         """The peer does what cannot be borne; the next read finds the stream broken."""
