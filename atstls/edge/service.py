@@ -211,7 +211,7 @@ class Signals(Service):
 
     def __init__(self, edge: Edge, reactor: Any, take: Callable[..., Any] = signal.signal) -> None:
         """
-        @param take: as L{signal.signal}.
+        @param take: as C{signal.signal}.
         """
         self.edge = edge
         self._reactor = reactor
