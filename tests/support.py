@@ -270,7 +270,7 @@ def open_descriptors() -> int:
 
 # Taking notes.
 
-Step = Callable[[Any], Any]
+Step = Callable[..., Any]
 
 
 @implementer(IContinuation)
