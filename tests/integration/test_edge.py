@@ -3,6 +3,7 @@ The program from outside: C{twistd -n atstls} as an operator starts it, and clie
 """
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -93,6 +94,39 @@ class StartTests(EdgeTestCase):
             self.assertIn("1.1 200", self.curl(8443, "--http1.1")[0])
         else:
             self.assertEqual("built-in default: [listen https] port: 127.0.0.1:8443: the port is in use\n", edge.errors)
+
+    def test_every_reactor(self) -> None:
+        """Whichever reactor twistd is told to use, there is an answer."""
+        for reactor in ("epoll", "poll", "select", "asyncio"):
+            edge = self.start(HTTPS, twistd=("-n", "--pidfile=", f"--reactor={reactor}"))
+            self.assertEqual("2 200", self.curl(edge.port(), "--http2")[0], reactor)
+            edge.send(signal.SIGTERM)
+            self.assertEqual(0, edge.ended(), edge.log)
+
+    def test_as_a_daemon(self) -> None:
+        """Without -n it goes on in another process, which serves and ends as well."""
+        daemon = ("--pidfile=edge.pid", "--logfile=edge.log")
+        edge = self.start(HTTPS, twistd=daemon)
+        self.assertEqual(0, edge.ended())
+        number = int((self.directory / "edge.pid").read_text())
+
+        def end() -> None:
+            if (self.directory / "edge.pid").exists():
+                os.kill(number, signal.SIGTERM)
+                until(lambda: not (self.directory / "edge.pid").exists(), "the end")
+
+        self.addCleanup(end)
+        log = (self.directory / "edge.log").read_text()
+        found = re.search(r"listening on \S*:(\d+): ", log)
+        assert found is not None, log
+        self.assertEqual("2 200", self.curl(int(found[1]), "--http2")[0])
+        other = self.start(
+            f"[listen https]\nport = {found[1]}\n", twistd=("--pidfile=other.pid", "--logfile=other.log")
+        )
+        self.assertEqual(1, other.ended())
+        self.assertIn("the port is in use", (self.directory / "other.log").read_text())
+        self.assertNotIn("Traceback", (self.directory / "other.log").read_text())
+        end()
 
     def test_every_mistake_has_its_line(self) -> None:
         """All mistakes are told at once, in plain lines, and nothing is started."""
