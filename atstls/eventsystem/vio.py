@@ -129,6 +129,8 @@ class VIO(MIOBufferAccessor):
 
     def stop(self) -> None:
         """Back to a VIO that asks for nothing, of nobody."""
+        if self.partner is not None:
+            self.partner.partner = None
         self.op = NONE
         self.cont = self.partner = self.writer = self.reader = None
         self.nbytes = self.ndone = 0

@@ -459,8 +459,8 @@ class UnixNetVConnection:
             if partner is not None:
                 if not partner.state.enabled:
                     partner.vc_server.reenable(partner)
-                if self.read_ended:
-                    # So that the end can go out with the last bytes.
+                if self.read_ended and not self.says_goodbye:
+                    # So that the end can go out with the last bytes.  (TLS has bytes of its own left, and no clean end.)
                     state.triggered = False
                     self.clean_shutdown = True
                     self.signal_done(VC_EVENT_EOS, state)

@@ -947,7 +947,7 @@ class SSLNetVConnection(UnixNetVConnection):
         """End the writing direction with TCP's end and no close_notify: what we pass on was cut off."""
         if self.engine is None:
             super().end_unclean()
-        elif self.engine is not None and self.ready and not self.write_shut and not self.closed:
+        elif self.ready and not self.write_shut and not self.closed:
             self.write_shut = True
             self._disable(self.write)
             self.write.vio.stop()
