@@ -2,8 +2,11 @@
 One interface for each role in the system.
 
 They hold what callers use, and most of them is meaning: when something may be called, what may follow, what is raised.
-The names are the seed's (C{do_io_read}, C{net_read_io}), spelled as Python spells names; C{docs/naming.rst} has the map.
+The names are the seed's (C{do_io_read}, C{net_read_io}), spelled as Python spells names; C{docs/naming.rst} has the
+map.
 """
+
+from typing import Any
 
 from zope.interface import Attribute, Interface
 
@@ -11,7 +14,7 @@ from zope.interface import Attribute, Interface
 class IContinuation(Interface):
     """Who is told of events.  Source: seed, "Continuation"; ATS C{I_Continuation.h}."""
 
-    def handle_event(event: int, data):
+    def handle_event(event: int, data: Any) -> int:
         """
         Something happened.
 
@@ -26,7 +29,7 @@ class IAction(Interface):
 
     cancelled = Attribute("True once L{cancel} was called; the continuation is then never called.")
 
-    def cancel():
+    def cancel() -> None:
         """Call it off.  Harmless when called twice, and when the call-back has come already."""
 
 
@@ -35,25 +38,25 @@ class IMIOBuffer(Interface):
 
     water_mark = Attribute("Unread bytes at or below which a full buffer grows; 0: only when drained.")
 
-    def alloc_reader():
+    def alloc_reader() -> Any:
         """A new L{IIOBufferReader}, at the block that is being filled.  Raises L{LocalError} for a sixth."""
 
-    def write(source, nbytes=None, offset=0):
+    def write(source: Any, nbytes: int | None = None, offset: int = 0) -> int:
         """Write bytes (copied) or what a reader has (shared).  Ignores the water mark.  Returns the bytes written."""
 
-    def write_block():
+    def write_block() -> Any:
         """The block to fill next, or C{None} for no room."""
 
-    def fill(count: int):
+    def fill(count: int) -> None:
         """C{count} bytes were put into that block."""
 
-    def has_room():
+    def has_room() -> bool:
         """Would L{write_block} give a block?"""
 
-    def write_avail():
+    def write_avail() -> int:
         """Bytes of room; may add a block."""
 
-    def max_read_avail():
+    def max_read_avail() -> int:
         """The unread bytes of the slowest reader."""
 
 
@@ -63,22 +66,22 @@ class IIOBufferReader(Interface):
     avail = Attribute("Unread bytes.")
     buffer = Attribute("The L{IMIOBuffer}.")
 
-    def consume(count: int):
+    def consume(count: int) -> None:
         """Move on.  Raises L{LocalError} past the end."""
 
-    def read(count=None):
+    def read(count: int | None = None) -> bytes:
         """A copy of up to C{count} bytes, C{None}: all; they are consumed."""
 
-    def memcpy(count=None, offset=0):
+    def memcpy(count: int | None = None, offset: int = 0) -> bytes:
         """The same, and nothing is consumed."""
 
-    def first():
+    def first() -> memoryview | None:
         """A memoryview of the first unread bytes, or C{None}; valid until the next L{consume}."""
 
-    def clone():
+    def clone() -> Any:
         """Another reader at the same position."""
 
-    def dealloc():
+    def dealloc() -> None:
         """Leave the buffer."""
 
 
@@ -91,23 +94,23 @@ class IVIO(Interface):
     ndone = Attribute("Bytes moved; never more than C{nbytes}.")
     vc_server = Attribute("The connection.")
 
-    def ntodo():
+    def ntodo() -> int:
         """C{nbytes - ndone}."""
 
-    def reenable():
+    def reenable() -> None:
         """There is room (read) or there are bytes (write) again.  Never calls back from within."""
 
-    def reenable_re():
+    def reenable_re() -> None:
         """As L{reenable}, at once: it may call back before it returns."""
 
-    def done():
+    def done() -> None:
         """Ask for no more than what is buffered now."""
 
 
 class IVConnection(Interface):
     """Something that bytes can be read from and written to by VIOs."""
 
-    def do_io_read(cont, nbytes: int, buffer):
+    def do_io_read(cont: IContinuation | None, nbytes: int, buffer: Any) -> Any:
         """
         Ask for C{nbytes} bytes to be put into C{buffer}.
 
@@ -120,7 +123,7 @@ class IVConnection(Interface):
         @return: the read L{IVIO}, the same object each time; C{None} on a closed connection.
         """
 
-    def do_io_write(cont, nbytes: int, reader):
+    def do_io_write(cont: IContinuation | None, nbytes: int, reader: Any) -> Any:
         """
         Ask for C{nbytes} bytes to be taken from C{reader} and sent.
 
@@ -131,7 +134,7 @@ class IVConnection(Interface):
         @return: the write L{IVIO}; C{None} on a closed connection.
         """
 
-    def do_io_close(lerrno: int = -1):
+    def do_io_close(lerrno: int = -1) -> None:
         """
         The connection is not used any more: no event follows, not even the rest of the current one.
 
@@ -140,7 +143,7 @@ class IVConnection(Interface):
         @param lerrno: -1 for an ordinary end (over TLS: close_notify); else why, and the peer sees a reset.
         """
 
-    def do_io_shutdown(howto: int):
+    def do_io_shutdown(howto: int) -> None:
         """
         No more of one direction, or of both: SHUTDOWN_READ, SHUTDOWN_WRITE, SHUTDOWN_READWRITE.
 
@@ -157,22 +160,22 @@ class INetVConnection(IVConnection):
     attributes = Attribute("What the connection is: C{TRANSPORT_DEFAULT} or C{TRANSPORT_BLIND_TUNNEL}.")
     is_client = Attribute("True: we connected.  False: the peer did.")
 
-    def set_inactivity_timeout(seconds: float):
+    def set_inactivity_timeout(seconds: float) -> None:
         """INACTIVITY_TIMEOUT after so long without a byte; 0: off.  One shot: set it again after it came."""
 
-    def set_active_timeout(seconds: float):
+    def set_active_timeout(seconds: float) -> None:
         """ACTIVE_TIMEOUT so long after this call, bytes or not; 0: off."""
 
-    def cancel_inactivity_timeout():
+    def cancel_inactivity_timeout() -> None:
         """Off."""
 
-    def cancel_active_timeout():
+    def cancel_active_timeout() -> None:
         """Off."""
 
-    def get_remote_addr():
+    def get_remote_addr() -> Any:
         """The peer's address as the socket module writes it, or C{None}."""
 
-    def get_local_addr():
+    def get_local_addr() -> Any:
         """Our own."""
 
 
@@ -182,19 +185,19 @@ class ISSLNetVConnection(INetVConnection):
     server_name = Attribute("The name that was asked for (SNI), lower case, or C{None}.")
     negotiated_protocol = Attribute("What ALPN agreed on, bytes, or C{None}.")
 
-    def get_ssl_handshake_complete():
+    def get_ssl_handshake_complete() -> bool:
         """Is the handshake done?  A blind tunnel says yes."""
 
-    def get_ssl_protocol():
+    def get_ssl_protocol() -> str | None:
         """C{"TLSv1.3"} and the like; C{None} without TLS."""
 
-    def get_ssl_cipher_suite():
+    def get_ssl_cipher_suite() -> str | None:
         """The cipher's name; C{None} without TLS."""
 
-    def get_ssl_session_cache_hit():
+    def get_ssl_session_cache_hit() -> bool:
         """Was the session resumed?"""
 
-    def endpoint():
+    def endpoint() -> Any:
         """The continuation that was registered for C{negotiated_protocol}, or C{None}."""
 
 
@@ -204,67 +207,67 @@ class INetHandler(Interface):
     now = Attribute("The time of this turn, in seconds of a clock that only goes forward.")
     open_list = Attribute("The connections that are open: a set.")
 
-    def turn():
+    def turn() -> None:
         """One pass over those that are ready to read, then one over those that are ready to write."""
 
-    def wake():
+    def wake() -> None:
         """See to it that a turn comes soon."""
 
 
 class IPollDescriptor(Interface):
     """Who asks the kernel which connections could move bytes."""
 
-    def start(vc):
+    def start(vc: Any) -> None:
         """Watch C{vc}."""
 
-    def stop(vc):
+    def stop(vc: Any) -> None:
         """Do not watch it any more; its descriptor is still open."""
 
-    def forget(vc):
+    def forget(vc: Any) -> None:
         """The same, just before it is closed."""
 
-    def rest(vc, state):
+    def rest(vc: Any, state: Any) -> None:
         """C{state} of C{vc} has just lost its trigger: say when it could go on."""
 
 
 class IInactivityCop(Interface):
     """Who finds, once a second, the connections that are late."""
 
-    def patrol():
+    def patrol() -> None:
         """Look at every open connection."""
 
 
 class INetProcessor(Interface):
     """Who makes connections.  Source: behaviour 1.13."""
 
-    def allocate_vc():
+    def allocate_vc() -> Any:
         """A fresh connection of this processor's kind."""
 
-    def connect_re(cont, address, options=None):
+    def connect_re(cont: IContinuation, address: Any, options: Any = None) -> Any:
         """
         Connect; NET_EVENT_OPEN as soon as that was begun, NET_EVENT_OPEN_FAILED when it could not be.
 
         @return: an L{IAction}.
         """
 
-    def connect_s(cont, address, timeout: float = 30, options=None):
+    def connect_s(cont: IContinuation, address: Any, timeout: float = 30, options: Any = None) -> Any:
         """Connect; NET_EVENT_OPEN when the connection stands, over TLS when its handshake is done."""
 
-    def accept(cont, options):
+    def accept(cont: IContinuation, options: Any) -> Any:
         """Listen; NET_EVENT_ACCEPT for each connection.  Returns an L{INetAccept}."""
 
 
 class INetAccept(IAction):
     """A listening socket."""
 
-    def get_host():
+    def get_host() -> Any:
         """The address that it listens on, as Twisted's L{IAddress<twisted.internet.interfaces.IAddress>}."""
 
 
 class ISessionAccept(IContinuation):
     """Who makes a session out of an accepted connection."""
 
-    def accept(vc, buffer, reader):
+    def accept(vc: Any, buffer: Any, reader: Any) -> bool:
         """
         Take C{vc}, and the bytes in C{buffer} that came first.
 
@@ -275,17 +278,17 @@ class ISessionAccept(IContinuation):
 class INextProtocolSet(Interface):
     """The protocols that a port offers, and who speaks each.  Source: behaviour 1.25."""
 
-    def register_endpoint(name: bytes, endpoint):
+    def register_endpoint(name: bytes, endpoint: Any) -> bool:
         """Offer C{name}, before those that were registered earlier.  False: it is there, or too long."""
 
-    def find_endpoint(name: bytes):
+    def find_endpoint(name: bytes) -> Any:
         """Who speaks C{name}, or C{None}."""
 
 
 class IConnectionHook(Interface):
     """A callable that is asked about a connection at one point of its life.  Source: behaviour 1.18."""
 
-    def __call__(vc):
+    def __call__(vc: Any) -> Any:
         """
         @return: C{None}: go on.  A Deferred or coroutine: go on when it fires, fail when it fails.  C{PARKED}: go on
             when C{vc.reenable_hook()} is called.

@@ -58,7 +58,8 @@ class VIO(MIOBufferAccessor):
     It is its own buffer accessor, C{vio.buffer} is the VIO: one object and one look-up fewer on the data path.
 
     @ivar partner: the VIO at the other end of the same buffer, when nobody has to be asked in between: it is reenabled
-        in the place of READ_READY and WRITE_READY, which are not told then.  The last events are.  A new request ends it.
+        in the place of READ_READY and WRITE_READY, which are not told then.  The last events are.  A new request ends
+        it.
     @ivar ends: the bytes that it asks for are the last: the writing direction ends with them, in the same segment where
         that can be.
     """
@@ -92,7 +93,7 @@ class VIO(MIOBufferAccessor):
         self.nbytes = self.ndone + (self.reader.avail if self.reader is not None else 0)
 
     def finish(self) -> None:
-        """As L{done}, and what is sent then is the last of its direction.  WRITE_COMPLETE follows if there is anything."""
+        """As L{done}, and what is sent then is the last of its direction.  WRITE_COMPLETE follows, if there is any."""
         self.done()
         self.ends = True
 

@@ -4,8 +4,8 @@ L{NetAccept}: a listening socket, and the loop that empties its queue.
 
 The socket, its options and its life are Twisted's (L{twisted.internet.tcp.Port}); ours is what happens when it is
 readable.  An accepted connection is counted, made into a connection object by the processor, watched, and given to the
-continuation as NET_EVENT_ACCEPT; its first read is tried without waiting for the kernel's word, since its bytes may have
-come along.
+continuation as NET_EVENT_ACCEPT; its first read is tried without waiting for the kernel's word, since its bytes may
+have come along.
 
 Without descriptors left, accepting fails and the socket stays readable: a loop that only tries again would spin.  One
 descriptor is held in reserve; it is let go to accept those who wait and to close them, which they notice, and taken
@@ -20,12 +20,11 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from zope.interface import implementer
-
 from twisted.internet import tcp, unix
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, ILoggingContext
+from twisted.internet.interfaces import IAddress, IListeningPort, ILoggingContext, IProtocolFactory
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from atstls.events import (
     EVENT_ERROR,
@@ -63,6 +62,7 @@ def accept_error_seriousness(error: int) -> int:
 
 
 @implementer(ILoggingContext)
+@implementer(IProtocolFactory)
 class _NoFactory:
     """What a L{tcp.Port} starts and stops, in the place of a factory: connections are not its affair here."""
 
@@ -78,8 +78,11 @@ class _NoFactory:
     def doStop(self) -> None:  # noqa: N802
         pass
 
+    def buildProtocol(self, addr: IAddress) -> None:  # noqa: N802
+        return None
 
-class _TCPPort(tcp.Port):  # type: ignore[misc]
+
+class _TCPPort(tcp.Port):
     """Twisted's listening TCP socket, which tells us when it is readable."""
 
     readable: Callable[[], None]
@@ -88,7 +91,7 @@ class _TCPPort(tcp.Port):  # type: ignore[misc]
         self.readable()
 
 
-class _UNIXPort(unix.Port):  # type: ignore[misc]
+class _UNIXPort(unix.Port):
     """The same for a UNIX socket."""
 
     readable: Callable[[], None]
@@ -102,8 +105,10 @@ class _InheritedUNIXPort(_UNIXPort):
 
     def startListening(self) -> None:  # noqa: N802
         self._shouldShutdown = False
-        self.socket, self._preexistingSocket = self._preexistingSocket, None
-        self.fileno = self.socket.fileno
+        inherited, self._preexistingSocket = self._preexistingSocket, None
+        assert inherited is not None
+        self.socket = inherited
+        self.fileno = inherited.fileno  # type: ignore[method-assign]  # as Twisted's own ports do
         self.connected = True
         self.startReading()
 
@@ -184,7 +189,8 @@ class NetAccept(Action):
                 return _InheritedUNIXPort._fromListeningDescriptor(reactor, options.fd, _NoFactory())
             return _TCPPort._fromListeningDescriptor(reactor, options.fd, family, _NoFactory())
         if options.unix_path is not None:
-            return _UNIXPort(options.unix_path, _NoFactory(), options.backlog, mode=0o666, reactor=reactor, wantPID=True)
+            path: Any = options.unix_path  # Twisted's annotation says bytes, its code takes either
+            return _UNIXPort(path, _NoFactory(), options.backlog, mode=0o666, reactor=reactor, wantPID=True)
         host = options.local_ip
         if options.localhost_only:
             host = "::1" if ":" in host else "127.0.0.1"
@@ -307,7 +313,7 @@ class NetAccept(Action):
     def _keep_reserve(self) -> bool:
         if self._reserve is None:
             try:
-                self._reserve = open(os.devnull, "rb")
+                self._reserve = open(os.devnull, "rb")  # noqa: SIM115 (held for as long as we listen)
             except OSError:
                 return False
         return True

@@ -3,19 +3,18 @@
 L{InactivityCop}: who is late?
 
 Nothing keeps a timer for a connection.  Once a second (C{inactivity_check_frequency}) every open connection is looked
-at; a connection keeps the time of its last byte and its periods, which cost nothing to keep.  So a timeout of one second
-comes between one and two seconds after the last byte.
+at; a connection keeps the time of its last byte and its periods, which cost nothing to keep.  So a timeout of one
+second comes between one and two seconds after the last byte.
 
 Source: seed, "InactivityCop"; behaviour 1.9 and O27 to O29; ATS C{UnixNet.cc}.
 """
 
 from typing import Any
 
-from zope.interface import implementer
-
 from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from atstls.events import VC_EVENT_ACTIVE_TIMEOUT, VC_EVENT_INACTIVITY_TIMEOUT
 from atstls.interfaces import IInactivityCop
@@ -48,12 +47,12 @@ class InactivityCop(Service):
 
     def startService(self) -> None:  # noqa: N802
         """Begin to patrol."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self._loop.start(self._frequency_seconds, now=False)
 
     def stopService(self) -> None:  # noqa: N802
         """Stop."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         if self._loop.running:
             self._loop.stop()
 

@@ -16,9 +16,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from zope.interface import implementer
-
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from atstls.eventsystem.iobuffer import IOBufferBlock
 from atstls.eventsystem.vio import NetState

@@ -2,8 +2,9 @@
 """
 Who asks the kernel: L{EdgePollDescriptor} on Linux, L{ReactorPollDescriptor} on every reactor with descriptors.
 
-A connection's direction is I{triggered} when trying again could get somewhere.  The kernel's word is one source of that;
-losing the trigger is the connection's own affair.  So all that is asked of a poll descriptor is to set it again:
+A connection's direction is I{triggered} when trying again could get somewhere.  The kernel's word is one source of
+that; losing the trigger is the connection's own affair.  So all that is asked of a poll descriptor is to set it
+again:
 
   - Edge-triggered epoll does so by itself: every connection is registered once, for both directions, and the kernel
     speaks up when something changes.  Its one descriptor is readable for the reactor when it has something to say.
@@ -16,9 +17,8 @@ Source: seed, "NetHandler"; behaviour 1.6; ATS C{P_UnixNet.h}.
 import select
 from typing import Any
 
-from zope.interface import implementer
-
 from twisted.internet.interfaces import IReadDescriptor, IReadWriteDescriptor
+from zope.interface import implementer
 
 from atstls.eventsystem.vio import NetState
 from atstls.interfaces import IPollDescriptor
@@ -83,7 +83,8 @@ class EdgePollDescriptor:
 
     def fileno(self) -> int:
         """The descriptor of the epoll set."""
-        return self.epoll.fileno()
+        fd: int = self.epoll.fileno()
+        return fd
 
     def logPrefix(self) -> str:  # noqa: N802
         """What the reactor's log calls us."""
@@ -113,7 +114,7 @@ class _Watch:
     def __init__(self, poll: "ReactorPollDescriptor", vc: Any) -> None:
         self.poll = poll
         self.vc = vc
-        self.fd = vc.fd
+        self.fd: int = vc.fd
 
     def fileno(self) -> int:
         return self.fd

@@ -12,10 +12,9 @@ import errno
 import socket
 from typing import Any
 
-from zope.interface import implementer
-
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IResolutionReceiver, IReactorPluggableNameResolver
+from twisted.internet.interfaces import IReactorPluggableNameResolver, IResolutionReceiver
+from zope.interface import implementer
 
 from atstls.errors import AtsTlsError, OpenFailed
 from atstls.events import (
@@ -120,7 +119,7 @@ class NetProcessor:
         return vc
 
 
-@implementer(IResolutionReceiver)
+@implementer(IContinuation, IResolutionReceiver)
 class _Connect(Action):
     """
     One wish to be connected: resolve, try the addresses, tell.

@@ -2,8 +2,9 @@
 """
 L{Throttle}: how many connections may be open.
 
-Over the limit an accepted connection is closed at once, which tells its peer sooner than a queue would, and a connection
-of ours is not begun.  Accepting counts a tenth more than connecting, so that those who are in can still reach an origin.
+Over the limit an accepted connection is closed at once, which tells its peer sooner than a queue would, and a
+connection of ours is not begun.  Accepting counts a tenth more than connecting, so that those who are in can still
+reach an origin.
 
 Source: behaviour 1.12, O31, O32; ATS C{UnixNet.cc}, C{check_net_throttle}.
 """

@@ -3,20 +3,20 @@
 L{UnixNetVConnection}: a connection whose bytes are not encrypted, and the frame of one whose bytes are.
 
 Reads and writes are written here, once.  TLS fills in small steps and nothing else: C{_prepare} (is there a
-connection to speak of yet?), C{_pull} (bytes into a buffer), C{_push} (bytes out of one), C{_attend} (what the connection
-itself has to send) and the goodbye.  Who calls:
+connection to speak of yet?), C{_pull} (bytes into a buffer), C{_push} (bytes out of one), C{_attend} (what the
+connection itself has to send) and the goodbye.  Who calls:
 
   - L{NetAccept<atstls.net.accept.NetAccept>} or L{NetProcessor<atstls.net.processor.NetProcessor>} make it, give it a
     socket and C{start} it;
-  - L{NetHandler<atstls.net.handler.NetHandler>} calls C{net_read_io} and C{net_write_io}, in a turn, when a direction is
-    enabled (or urgent) and triggered;
+  - L{NetHandler<atstls.net.handler.NetHandler>} calls C{net_read_io} and C{net_write_io}, in a turn, when a direction
+    is enabled (or urgent) and triggered;
   - L{InactivityCop<atstls.net.cop.InactivityCop>} calls C{main_event} and C{deadline_passed}.
 
 After a call-back nothing is as it was: the user may have closed the connection or put another request in the place of
 the first, so both are looked at again.
 
-Results of C{_pull} and C{_push} are plain integers: more than 0 are bytes, the rest are the names below; the reason of a
-failure is in C{lerrno} and C{error}.
+Results of C{_pull} and C{_push} are plain integers: more than 0 are bytes, the rest are the names below; the reason
+of a failure is in C{lerrno} and C{error}.
 
 Source: seed, "net_read_io", "write_to_net_io"; behaviour 1.4 to 1.9.
 """
@@ -93,8 +93,8 @@ class UnixNetVConnection:
     __slots__ = (
         "__weakref__", "_local", "_remote", "args", "attributes", "bulky", "clean_shutdown", "closed", "deadline",
         "error", "fd", "id", "inactivity_running", "inactivity_timeout_in", "is_client", "last_activity", "lerrno",
-        "active_timeout_in", "next_activity_timeout_at", "nh", "on_free", "options", "read", "read_ended", "read_hup", "read_shut",
-        "ready", "recursion", "socket", "submit_time", "write", "write_shut",
+        "active_timeout_in", "next_activity_timeout_at", "nh", "on_free", "options", "read", "read_ended", "read_hup",
+        "read_shut", "ready", "recursion", "socket", "submit_time", "write", "write_shut",
     )  # fmt: skip
 
     says_goodbye = False
@@ -460,7 +460,7 @@ class UnixNetVConnection:
                 if not partner.state.enabled:
                     partner.vc_server.reenable(partner)
                 if self.read_ended and not self.says_goodbye:
-                    # So that the end can go out with the last bytes.  (TLS has bytes of its own left, and no clean end.)
+                    # So that the end can go out with the last bytes.  (TLS has bytes of its own, and its own end.)
                     state.triggered = False
                     self.clean_shutdown = True
                     self.signal_done(VC_EVENT_EOS, state)
@@ -661,7 +661,7 @@ class UnixNetVConnection:
             except OSError as exc:
                 return self._write_failed(exc)
         else:
-            views = []
+            views: list[memoryview] = []
             rest = towrite
             while rest and len(views) < 16:
                 assert block is not None

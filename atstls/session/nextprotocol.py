@@ -11,9 +11,8 @@ Source: seed, "SSLNextProtocolAccept"; behaviour 1.25 and S124 to S128, O23; ATS
 
 from typing import Any, Final
 
-from zope.interface import implementer
-
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from atstls.errors import LocalError
 from atstls.events import (

@@ -2,15 +2,15 @@
 """
 L{PipeBuffer}: a buffer in the kernel, for bytes that nobody looks at.
 
-A blind tunnel only carries.  Its bytes go from one socket into a pipe and from the pipe into the other socket by splice(2),
-and are never copied into this process.  To its connections and its tunnel the buffer is like any other: it has room
-or has not, and its one reader counts what is in it.
+A blind tunnel only carries.  Its bytes go from one socket into a pipe and from the pipe into the other socket by
+splice(2), and are never copied into this process.  To its connections and its tunnel the buffer is like any other: it
+has room or has not, and its one reader counts what is in it.
 
 A pipe is taken from a small pool for as long as bytes are in it, and given back when it is drained, so that a silent
 tunnel costs neither memory nor descriptors.
 
-The facts that decide the code: a pipe is full by slots before it is full by bytes, so a short splice into a pipe that holds
-something says nothing about the socket; only from a socket into an empty pipe does "would block" mean that the
+The facts that decide the code: a pipe is full by slots before it is full by bytes, so a short splice into a pipe that
+holds something says nothing about the socket; only from a socket into an empty pipe does "would block" mean that the
 socket has nothing.  So a pipe that holds bytes takes no more until it is drained.
 
 Source: behaviour 1.24 and 1.33; Linux splice(2), pipe(7); HAProxy C{raw_sock_to_pipe}.
@@ -90,12 +90,12 @@ class PipeBuffer(MIOBuffer):
         self.held: Pipe | None = None
 
     @property
-    def pipe(self) -> "PipeBuffer":  # type: ignore[override]  # an attribute of the class, elsewhere
+    def pipe(self) -> "PipeBuffer":
         return self
 
     def write_block(self) -> None:
         """There is no memory to fill."""
-        return None
+        return
 
     def has_room(self) -> bool:
         """A pipe that holds bytes takes no more."""

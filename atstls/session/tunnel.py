@@ -2,15 +2,15 @@
 """
 Tunnels: what one connection reads, another writes.
 
-A L{OneWayTunnel} is the continuation of a read VIO and of a write VIO over the same buffer.  Bytes are never touched: the
-writer is woken when there are bytes and the reader when there is room, which the two VIOs do by themselves (they are each
-other's C{partner}); the tunnel is told of the ends.  The buffer is the bound of what a slow writer costs.
+A L{OneWayTunnel} is the continuation of a read VIO and of a write VIO over the same buffer.  Bytes are never touched:
+the writer is woken when there are bytes and the reader when there is room, which the two VIOs do by themselves (they
+are each other's C{partner}); the tunnel is told of the ends.  The buffer is the bound of what a slow writer costs.
 
-An end passes through.  When the source ends, what is buffered is still sent, then the target's writing direction is ended
-in the way in which the source's was: in order (TCP's end, and over TLS close_notify before it), cut off (a TLS stream
-without close_notify), or reset.  The other direction goes on; a L{TwoWayTunnel} closes both connections when both
-directions are done, or when one of them fails.  So half-closed conversations work, and a reset never looks like an end in
-order.
+An end passes through.  When the source ends, what is buffered is still sent, then the target's writing direction is
+ended in the way in which the source's was: in order (TCP's end, and over TLS close_notify before it), cut off (a TLS
+stream without close_notify), or reset.  The other direction goes on; a L{TwoWayTunnel} closes both connections when
+both directions are done, or when one of them fails.  So half-closed conversations work, and a reset never looks like
+an end in order.
 
 Source: behaviour 1.33, N120 to N124, O36; ATS C{OneWayTunnel.cc}.  Half-close is ours (ATS issue 6083).
 """
@@ -19,9 +19,8 @@ import errno
 from collections.abc import Callable
 from typing import Any, Final
 
-from zope.interface import implementer
-
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from atstls.errors import ConnectionClosedError
 from atstls.events import (
@@ -252,6 +251,7 @@ def _asked(vio: VIO | None) -> VIO:
     return vio
 
 
+@implementer(IContinuation)
 class TwoWayTunnel:
     """
     Bytes both ways between two connections, and their ends.

@@ -4,15 +4,15 @@ L{SSLNetVConnection}: a connection over TLS, used like any other.
 
 TLS is not a layer above the connection; it is a state machine inside it, entered at two places: the head of
 C{net_read_io} and of C{net_write_io}, where C{_prepare} gets on with the handshake until the connection is C{ready}.
-After that only C{_pull} and C{_push} differ from those of a plain connection.  The phases, and the moves between them, are
-in L{atstls.tls.phases}.
+After that only C{_pull} and C{_push} differ from those of a plain connection.  The phases, and the moves between
+them, are in L{atstls.tls.phases}.
 
 For a connection that a peer made:
 
   1. START: hooks, before a byte is read.
   2. HELLO: the peer's first message is collected, over any number of segments and records.  OpenSSL has not seen it.
-  3. ROUTE: hooks, the route and the certificate; all of it may wait.  A blind tunnel parts here: the bytes that were read
-     become the first of the connection, and it is plain TCP from then on.
+  3. ROUTE: hooks, the route and the certificate; all of it may wait.  A blind tunnel parts here: the bytes that were
+     read become the first of the connection, and it is plain TCP from then on.
   4. HANDSHAKE: OpenSSL gets the same bytes, and speaks with the peer.
   5. VERIFY, OPEN: the peer is who we meant; a read of zero bytes completes, and whoever asked for it hands the
      connection to its protocol.
@@ -20,13 +20,14 @@ For a connection that a peer made:
 For a connection that we make, START is followed by HANDSHAKE.  The user never learns of any of this, except that a
 failure is an ERROR before the first byte.
 
-Ciphertext that the kernel does not take stays with the connection (C{_unsent}); until it is out nothing more is encrypted,
-so what a slow peer costs is bounded by one batch.  WRITE_COMPLETE waits for it.  A user who closes the connection meanwhile
-is rid of it, and the connection lingers until the rest and the goodbye are out, or its time is up.
+Ciphertext that the kernel does not take stays with the connection (C{_unsent}); until it is out nothing more is
+encrypted, so what a slow peer costs is bounded by one batch.  WRITE_COMPLETE waits for it.  A user who closes the
+connection meanwhile is rid of it, and the connection lingers until the rest and the goodbye are out, or its time is
+up.
 
 A level (C{triggered}) says that trying again could get somewhere: that the kernel may have more (C{polled}), or that
-OpenSSL has ciphertext that it has not met the end of (not C{starved}).  So a request that came in one segment with the last
-message of the handshake is served without another word from the kernel (TS-3714).
+OpenSSL has ciphertext that it has not met the end of (not C{starved}).  So a request that came in one segment with
+the last message of the handshake is served without another word from the kernel (TS-3714).
 
 Source: the seed, whole; behaviour 1.14 to 1.25, and 2.
 """
@@ -38,10 +39,9 @@ import threading
 from typing import Any, Final
 
 from OpenSSL import SSL
-from zope.interface import implementer
-
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from atstls.errors import AtsTlsError, HandshakeFailed, HandshakeTimeout, PeerError, PeerVanished, VerifyFailed
 from atstls.events import (
@@ -52,7 +52,7 @@ from atstls.events import (
     VC_EVENT_WRITE_COMPLETE,
 )
 from atstls.eventsystem.iobuffer import IOBufferBlock, IOBufferReader, MIOBuffer
-from atstls.eventsystem.vio import READ, WRITE, NetState
+from atstls.eventsystem.vio import READ, WRITE
 from atstls.interfaces import ISSLNetVConnection
 from atstls.net.connection import Address
 from atstls.net.handler import NetHandler
@@ -680,8 +680,8 @@ class SSLNetVConnection(UnixNetVConnection):
         """
         Reading may have left something to say.  It goes out, or behind what the kernel has not taken yet.
 
-        Over TLS 1.2 that is the refusal of a renegotiation, and the end of a connection that is not worth its cost.  Over
-        TLS 1.3 it is new keys, as often as the peer likes; until it asks for more than it reads.
+        Over TLS 1.2 that is the refusal of a renegotiation, and the end of a connection that is not worth its
+        cost.  Over TLS 1.3 it is new keys, as often as the peer likes; until it asks for more than it reads.
         """
         tls.unanswered = 0
         wire = self.nh.wire

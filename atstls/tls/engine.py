@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.test_engine -*-
 """
-TLS itself: ciphertext in, plaintext out and back, over memory BIOs.  The one module that calls OpenSSL for a connection.
+TLS itself: ciphertext in, plaintext out and back, over memory BIOs.  The one module that calls OpenSSL for a
+connection.
 
 OpenSSL offers four operations (handshake, read, write, shutdown), each of which may want ciphertext that is not there
 yet and may leave ciphertext that has to go out.  A memory BIO on each side keeps the kernel out of it:
@@ -15,9 +16,9 @@ yet and may leave ciphertext that has to go out.  A memory BIO on each side keep
   - The end of the peer's TCP stream is not told to OpenSSL: who meets it while C{starved} knows that the stream was cut
     off, since an end in order (close_notify) is C{CLOSED}.
 
-Bytes are read into and written out of the blocks of L{atstls.eventsystem.iobuffer}, by any object that has their C{view},
-C{c}, C{end} and C{size}.  Results are integers; nothing is raised in the normal course.  A failure sticks: C{condition}
-stays, and C{reason} says why.
+Bytes are read into and written out of the blocks of L{atstls.eventsystem.iobuffer}, by any object that has their
+C{view}, C{c}, C{end} and C{size}.  Results are integers; nothing is raised in the normal course.  A failure sticks:
+C{condition} stays, and C{reason} says why.
 
 There are two ways to call OpenSSL.  L{CffiEngine} uses the C functions that pyOpenSSL itself uses, on memory that is
 registered once: a request costs 1.3 to 1.4 times as much without.  They are private to pyOpenSSL, so L{PublicEngine}
@@ -208,7 +209,8 @@ class CffiEngine(Engine):
         if c is None:
             c = block.c = _ffi.from_buffer(block.memory)
         ssl = self._ssl
-        end = start = block.end
+        end: int = block.end
+        start = end
         stop = block.size
         if stop - end > limit:
             stop = end + limit
@@ -305,7 +307,8 @@ class PublicEngine(Engine):
     def read(self, block: Any, limit: int) -> int:
         if self.condition:
             return 0
-        end = start = block.end
+        end: int = block.end
+        start = end
         stop = min(block.size, end + limit)
         while end < stop:
             try:

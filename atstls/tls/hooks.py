@@ -3,8 +3,8 @@
 Hooks: who else is asked about a connection, and waiting for the answer.
 
 A hook is called with the connection.  It may answer at once (C{None}), with a Deferred or a coroutine, or by returning
-L{PARKED} and calling C{vc.reenable_hook()} later.  Hooks of one point are asked in the order of registration, each once,
-one at a time.  An answer that comes late, twice, or after the connection is gone changes nothing.
+L{PARKED} and calling C{vc.reenable_hook()} later.  Hooks of one point are asked in the order of registration, each
+once, one at a time.  An answer that comes late, twice, or after the connection is gone changes nothing.
 
 Source: behaviour 1.18; A120 to A127; ATS C{TLSEventSupport}.
 """
