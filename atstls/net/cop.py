@@ -99,7 +99,7 @@ class InactivityCop(Service):
                 vc.inactivity_running = False
             else:
                 self.default_applied += 1
-                vc.last_activity = now
+            vc.last_activity = now  # What is told next, by the default, is told after another whole period.
             vc.main_event(VC_EVENT_INACTIVITY_TIMEOUT)
         elif vc.next_activity_timeout_at and now >= vc.next_activity_timeout_at:
             vc.next_activity_timeout_at = 0.0
