@@ -190,7 +190,7 @@ class HandReactor(task.Clock):
                 return turn
         raise AssertionError(f"still busy after {turns} turns")
 
-    def turn_until(self, true: Callable[[], Any], turns: int = 2000) -> None:
+    def turn_until(self, true: Callable[..., Any], turns: int = 2000) -> None:
         """Turn until C{true()}: it waits for something in the kernel, which is given a moment when nothing is due."""
         for _ in range(turns):
             if true():

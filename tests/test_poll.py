@@ -1,0 +1,326 @@
+"""
+Tests for L{atstls.net.poll}: what the kernel says reaches the right direction of the right connection.
+"""
+
+import os
+import select
+import socket
+from typing import Any
+
+from twisted.internet.interfaces import IReadDescriptor, IReadWriteDescriptor
+from twisted.internet.main import CONNECTION_LOST
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from atstls.events import VC_EVENT_READ_READY
+from atstls.eventsystem.iobuffer import IOBufferReader, new_empty_MIOBuffer
+from atstls.eventsystem.vio import INT64_MAX
+from atstls.interfaces import IPollDescriptor
+from atstls.net import poll as poll_module
+from atstls.net.handler import NetHandler
+from atstls.net.poll import EdgePollDescriptor, ReactorPollDescriptor, make_poll_descriptor
+from atstls.net.unixvc import UnixNetVConnection
+from tests.support import HandReactor, OverBothPolls, RecordingContinuation, received, reset, tcp_pair, unix_pair
+
+
+class PollTests(OverBothPolls):
+    def reading(self, vc: UnixNetVConnection, index: int = 5) -> tuple[RecordingContinuation, IOBufferReader]:
+        cont = RecordingContinuation()
+        reader = new_empty_MIOBuffer(index).alloc_reader()
+        vc.do_io_read(cont, INT64_MAX, reader.buffer)
+        return cont, reader
+
+    def test_interface(self) -> None:
+        """Both kinds are poll descriptors, and say to a reactor what it wants to know."""
+        self.assertTrue(verifyObject(IPollDescriptor, self.poll))
+        self.connection()
+        for reader in self.reactor.getReaders():
+            kind = IReadDescriptor if isinstance(self.poll, EdgePollDescriptor) else IReadWriteDescriptor
+            self.assertTrue(verifyObject(kind, reader))
+            self.assertEqual("atstls", reader.logPrefix())
+            self.assertGreaterEqual(reader.fileno(), 0)
+
+    def test_triggers(self) -> None:
+        """A fresh connection can be written to; when bytes come it can be read."""
+        vc, peer = self.connection()
+        self.reactor.settle()
+        self.assertEqual((False, True), (vc.read.triggered, vc.write.triggered))
+        peer.send(b"x")
+        self.reactor.settle()
+        self.assertEqual((True, True), (vc.read.triggered, vc.read.polled))
+        self.assert_idle()
+
+    def test_readiness_before_the_request(self) -> None:
+        """The kernel's word is kept until somebody wants it, and costs nothing meanwhile (N053)."""
+        vc, peer = self.connection()
+        peer.send(b"x")
+        self.reactor.settle()
+        self.assertEqual(0, self.reactor.turn())
+        cont, reader = self.reading(vc)
+        self.reactor.settle()
+        self.assertEqual((["READ_READY"], b"x"), (cont.events, reader.read()))
+
+    def test_bytes_again_and_again(self) -> None:
+        """After each piece the next is heard of, also when two come between turns."""
+        vc, peer = self.connection()
+        cont, reader = self.reading(vc)
+        for number in range(10):
+            peer.send(b"a")
+            if number % 2:
+                peer.send(b"b")
+            self.reactor.settle()
+            self.assertEqual(b"ab" if number % 2 else b"a", reader.read())
+        self.assertEqual(10, len(cont.log))
+
+    def test_bytes_while_the_last_are_read(self) -> None:
+        """Bytes that come between the read and the wait are not lost: here, within the call-back."""
+        vc, peer = self.connection()
+        cont, reader = self.reading(vc)
+        cont.script[VC_EVENT_READ_READY] = [lambda vio: peer.send(b"second")]
+        peer.send(b"first")
+        self.reactor.settle()
+        self.assertEqual((2, b"firstsecond"), (len(cont.log), reader.read()))
+
+    def test_end_behind_a_short_read(self) -> None:
+        """Bytes and the end that come together are both told, although the kernel speaks up only once."""
+        for pair in (unix_pair, tcp_pair):
+            for early in (False, True):
+                vc, peer = self.connection(pair())
+                if early:
+                    self.reactor.settle()
+                peer.send(b"last")
+                peer.shutdown(socket.SHUT_WR)
+                self.reactor.turn_until(lambda vc=vc: vc.read.triggered)
+                cont, reader = self.reading(vc)
+                self.reactor.turn_until(lambda cont=cont: "EOS" in cont.events)
+                self.reactor.settle()
+                self.assertEqual((["READ_READY", "EOS"], b"last"), (cont.events, reader.read()))
+                self.assert_idle()
+
+    def test_end_while_nobody_wants_to_read(self) -> None:
+        """An end that comes while I read nothing is told when I do, behind the bytes before it."""
+        vc, peer = self.connection(tcp_pair())
+        peer.send(b"x" * 300)
+        peer.shutdown(socket.SHUT_WR)
+        self.reactor.settle()
+        vc.do_io_shutdown(6)  # and ours, so that the kernel says "hang-up"
+        self.reactor.settle()
+        cont, reader = self.reading(vc, index=0)
+        cont.script[VC_EVENT_READ_READY] = lambda vio: reader.read()
+        self.reactor.turn_until(lambda: "EOS" in cont.events)
+        self.assertEqual(["READ_READY"] * 3 + ["EOS"], cont.events)
+        self.assertTrue(vc.clean_shutdown)
+
+    def test_error_wakes_both_directions(self) -> None:
+        """A reset is told to a reader and to a writer that waits for room (N057)."""
+        ours, theirs = tcp_pair()
+        vc, peer = self.connection((ours, theirs))
+        self.reactor.settle()
+        read, _ = self.reading(vc)
+        written = RecordingContinuation()
+        source = new_empty_MIOBuffer(0).alloc_reader()
+        source.buffer.append(bytes(32 << 20))
+        vc.do_io_write(written, 32 << 20, source)
+        self.reactor.settle()
+        self.assertEqual((False, False), (vc.read.triggered, vc.write.triggered))
+        reset(peer)
+        self.reactor.turn_until(lambda: "ERROR" in written.events)
+        self.reactor.settle()
+        self.assertEqual((["EOS"], "ERROR", False), (read.events, written.events[-1], vc.clean_shutdown))
+
+    def test_room_again(self) -> None:
+        """A writer that had to wait is woken when the peer has read, and only then."""
+        vc, peer = self.connection()
+        written = RecordingContinuation()
+        source = new_empty_MIOBuffer(0).alloc_reader()
+        source.buffer.append(bytes(1 << 20))
+        vc.do_io_write(written, 1 << 20, source)
+        self.reactor.settle()
+        self.assertEqual(0, self.reactor.turn())
+        got = 0
+        while got < 1 << 20:
+            got += len(received(peer))
+            self.reactor.settle()
+        self.assertEqual("WRITE_COMPLETE", written.events[-1])
+
+    def test_silent_connection_costs_nothing(self) -> None:
+        """A turn in which nothing happens asks the connection nothing."""
+        vc, _ = self.connection()
+        self.reading(vc)
+        self.reactor.settle()
+        for _ in range(3):
+            self.assertEqual(0, self.reactor.turn())
+
+    def test_descriptor_numbers_come_again(self) -> None:
+        """A new connection that gets the number of a closed one hears its own news, not the old one's."""
+        vc, _ = self.connection()
+        self.reading(vc)
+        self.reactor.settle()
+        fd = vc.fd
+        vc.do_io_close()
+        for _ in range(5):
+            other, peer = self.connection()
+            cont, reader = self.reading(other)
+            peer.send(b"mine")
+            self.reactor.settle()
+            self.assertEqual((["READ_READY"], b"mine"), (cont.events, reader.read()))
+            other.do_io_close()
+        self.assertEqual(fd, other.fd)
+
+    def test_stop(self) -> None:
+        """A connection that is not watched any more hears nothing; stopping twice is harmless."""
+        vc, peer = self.connection()
+        cont, _ = self.reading(vc)
+        self.reactor.settle()
+        self.poll.stop(vc)
+        self.poll.stop(vc)
+        peer.send(b"x")
+        self.reactor.settle()
+        self.assertEqual([], cont.log)
+        self.poll.rest(vc, vc.read)
+        self.assertEqual(0, self.reactor.turn())
+
+    def test_close(self) -> None:
+        """Closed, it watches nobody, has nothing with the reactor, and its connections can still be closed."""
+        vc, _ = self.connection()
+        self.reading(vc)
+        self.reactor.settle()
+        self.poll.close()
+        self.poll.close()
+        self.assertEqual((set(), set()), (self.reactor.readers, self.reactor.writers))
+        vc.do_io_close()
+        self.assertEqual(set(), self.handler.open_list)
+
+    def test_reactor_stops(self) -> None:
+        """When the reactor stops it tells everybody; nothing breaks, and nothing is watched any more."""
+        vc, _ = self.connection()
+        cont, _ = self.reading(vc)
+        self.reactor.settle()
+        for selectable in self.reactor.removeAll():
+            selectable.connectionLost(Failure(CONNECTION_LOST))
+        self.assertEqual([], cont.log)
+        self.reactor.settle()
+        self.assertEqual((set(), set()), (self.reactor.readers, self.reactor.writers))
+
+
+globals().update(PollTests.make_test_case_classes())
+
+
+class EdgePollTests(SynchronousTestCase):
+    if not hasattr(select, "epoll"):
+        skip = "this system has no epoll"
+
+    def setUp(self) -> None:
+        self.reactor = HandReactor()
+        self.handler = NetHandler(self.reactor, self.reactor.seconds)
+        self.poll = EdgePollDescriptor(self.reactor, self.handler)
+        self.addCleanup(self.poll.close)
+
+    def test_word_for_somebody_gone(self) -> None:
+        """What the kernel says of a descriptor that nobody knows any more is passed over."""
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        self.poll.epoll.register(ours.fileno(), select.EPOLLIN)
+        theirs.send(b"x")
+        self.poll.doRead()
+        self.assertTrue(self.handler.idle())
+
+    def test_rest_is_not_even_called(self) -> None:
+        """An edge comes by itself, so losing the trigger costs no call."""
+        self.handler.set_poll(self.poll, tell_rest=False)
+        self.assertIsNone(self.handler.rest)
+        self.handler.set_poll(self.poll, tell_rest=True)
+        self.assertEqual(self.poll.rest, self.handler.rest)
+
+    def test_stop_and_forget(self) -> None:
+        """Stopping takes the descriptor out of the kernel's set; forgetting leaves that to its close."""
+        self.handler.set_poll(self.poll, tell_rest=False)
+        for end in (self.poll.stop, self.poll.forget):
+            ours, theirs = unix_pair()
+            vc = UnixNetVConnection(self.handler)
+            vc.start(ours)
+            self.reactor.settle()
+            end(vc)
+            end(vc)
+            theirs.send(b"x")
+            self.reactor.settle()
+            self.assertFalse(vc.read.triggered)
+            vc.do_io_close()
+            theirs.close()
+
+    def test_many_at_once(self) -> None:
+        """More news than one question can carry: all of it is heard."""
+        self.handler.set_poll(self.poll, tell_rest=False)
+        self.patch(poll_module, "EVENTS_A_POLL", 4)
+        vcs, peers = [], []
+        for _ in range(11):
+            ours, theirs = unix_pair()
+            vc = UnixNetVConnection(self.handler)
+            vc.start(ours)
+            vcs.append(vc)
+            peers.append(theirs)
+            theirs.send(b"x")
+        self.reactor.settle()
+        self.assertEqual([True] * 11, [vc.read.triggered for vc in vcs])
+        for each in vcs:
+            each.do_io_close()
+        for peer in peers:
+            peer.close()
+
+    def test_reading_is_all_it_does(self) -> None:
+        """It is a reader in the reactor's eyes, with the epoll set's descriptor."""
+        self.assertEqual({self.poll}, self.reactor.readers)
+        self.assertEqual(self.poll.epoll.fileno(), self.poll.fileno())
+        os.fstat(self.poll.fileno())
+        self.poll.connectionLost(None)
+        self.assertTrue(self.poll.epoll.closed)
+
+
+class ReactorPollTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = HandReactor()
+        self.handler = NetHandler(self.reactor, self.reactor.seconds)
+        self.poll = ReactorPollDescriptor(self.reactor, self.handler)
+        self.handler.set_poll(self.poll, tell_rest=True)
+
+    def test_watched_only_while_it_rests(self) -> None:
+        """A direction is the reactor's affair from losing its trigger to getting it back, and no longer (N053)."""
+        ours, theirs = unix_pair()
+        self.addCleanup(theirs.close)
+        vc = UnixNetVConnection(self.handler)
+        vc.read.triggered = True
+        vc.start(ours)
+        self.assertEqual((0, 1), (len(self.reactor.readers), len(self.reactor.writers)))
+        self.reactor.settle()
+        self.assertEqual((0, 0), (len(self.reactor.readers), len(self.reactor.writers)))
+        cont = RecordingContinuation()
+        vc.do_io_read(cont, INT64_MAX, new_empty_MIOBuffer(0))
+        self.reactor.settle()
+        self.assertEqual((1, 0), (len(self.reactor.readers), len(self.reactor.writers)))
+        vc.do_io_close()
+        self.assertEqual((0, 0), (len(self.reactor.readers), len(self.reactor.writers)))
+
+    def test_starting_triggered(self) -> None:
+        """A connection that is triggered both ways is not watched at all."""
+        ours, theirs = unix_pair()
+        self.addCleanup(theirs.close)
+        vc = UnixNetVConnection(self.handler)
+        vc.read.triggered = vc.write.triggered = True
+        vc.start(ours)
+        self.assertEqual((set(), set()), (self.reactor.readers, self.reactor.writers))
+        vc.do_io_close()
+
+
+class MakeTests(SynchronousTestCase):
+    def test_best_there_is(self) -> None:
+        """On Linux it is epoll, elsewhere the reactor's own."""
+        reactor: Any = HandReactor()
+        handler = NetHandler(reactor)
+        if hasattr(select, "epoll"):
+            made = make_poll_descriptor(reactor, handler)
+            self.assertIsInstance(made, EdgePollDescriptor)
+            made.close()
+        self.patch(poll_module, "select", object())
+        self.assertIsInstance(make_poll_descriptor(reactor, handler), ReactorPollDescriptor)
