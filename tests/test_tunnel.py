@@ -94,6 +94,10 @@ class PlainPeer:
 class Tunnelling(OverTLS):
     """Tunnels and their two ends."""
 
+    def setUp(self) -> None:
+        empty_pool()
+        super().setUp()
+
     def tearDown(self) -> None:
         empty_pool()
         super().tearDown()

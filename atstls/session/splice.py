@@ -153,6 +153,10 @@ class PipeBuffer(MIOBuffer):
             give_pipe(pipe)
         return n
 
+    def __del__(self) -> None:
+        # The connections of a tunnel may be closed by somebody else, of which it is not told.
+        self.close()
+
     def close(self) -> None:
         """Throw away what is in it."""
         pipe, self.held = self.held, None
