@@ -12,6 +12,7 @@ import random
 import socket
 import weakref
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -46,7 +47,7 @@ from atstls.ssl.sslvc import DEFAULT_OP, NO_HOOKS, SSLNetVConnection
 from atstls.tls.engine import CffiEngine, PublicEngine
 from atstls.tls.hooks import PARKED
 from atstls.tls.phases import Phase
-from tests.support import POLL_KINDS, RecordingContinuation
+from tests.support import POLL_KINDS, RecordingContinuation, tcp_pair
 from tests.tlssupport import VERSIONS, OverTLS, hook_set, server_policy
 
 TERMINAL = ("READ_COMPLETE", "WRITE_COMPLETE", "EOS", "ERROR")
@@ -150,6 +151,204 @@ class ObjectTests(OverTLS):
 
 
 globals().update(ObjectTests.make_test_case_classes())
+
+
+class CornerTests(OverTLS):
+    """Where something waits on one side while the other goes on."""
+
+    engines = (CffiEngine,)
+
+    def fill(self, sock: socket.socket) -> int:
+        """Send until the kernel takes no more; the bytes."""
+        total = 0
+        try:
+            while True:
+                total += sock.send(bytes(1000))
+        except BlockingIOError:
+            return total
+
+    def unfill(self, sock: socket.socket, nbytes: int) -> None:
+        while nbytes:
+            nbytes -= len(sock.recv(nbytes))
+
+    def parked_with_unsent(self) -> tuple[Any, Any, RecordingContinuation, int]:
+        """The handshake is done, a hook has the connection, and the kernel does not take our last messages."""
+        vc, sock = self.accept(hooks=hook_set(verify_client=lambda vc: PARKED))
+        cont = RecordingContinuation()
+        vc.do_io_read(cont, 0, MIOBuffer())
+        vc.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        peer = self.client(sock)
+        while not (peer.done or (self.version == "TLSv1.2" and b"\x14\x03\x03" in peer.to_send)):
+            peer._step()
+            if not peer.done and b"\x14\x03\x03" not in peer.to_send:
+                peer._send()
+            self.reactor.settle()
+            peer._receive()
+        filled = self.fill(vc.socket)
+        peer.paused = True
+        self.run_peers(peer)
+        self.assertIs(Phase.VERIFY, vc.phase)
+        self.assertIsNotNone(vc._unsent)
+        return vc, peer, cont, filled
+
+    def test_last_messages_go_out_while_parked(self) -> None:
+        """A hook that takes its time does not hold up what the peer waits for."""
+        vc, peer, cont, filled = self.parked_with_unsent()
+        self.unfill(peer.sock, filled)
+        peer.paused = False
+        self.run_peers(peer)
+        self.assertIsNone(vc._unsent)
+        self.assertTrue(peer.done)
+        vc.reenable_hook()
+        self.run_peers(peer)
+        self.assertEqual(["READ_COMPLETE"], cont.events)
+
+    def test_write_behind_last_messages(self) -> None:
+        """What is written when the hook has answered goes out behind them, when there is room."""
+        vc, peer, cont, filled = self.parked_with_unsent()
+        vc.reenable_hook()
+        writer = self.write(vc, b"data")
+        self.run_peers(peer)
+        self.assertEqual((["READ_COMPLETE"], []), (cont.events, writer.events))
+        self.unfill(peer.sock, filled)
+        peer.paused = False
+        self.run_peers(peer)
+        self.assertEqual((b"data", ["WRITE_COMPLETE"]), (peer.plain, writer.events))
+
+    def test_full_to_the_last_byte(self) -> None:
+        """The kernel takes nothing at all: it waits, and goes out later."""
+        vc, peer, _ = self.established()
+        peer.paused = True
+        filled = self.fill(vc.socket)
+        writer = self.write(vc, b"data")
+        self.run_peers(peer)
+        self.assertEqual([], writer.events)
+        self.unfill(peer.sock, filled)
+        peer.paused = False
+        self.run_peers(peer)
+        self.assertEqual((b"data", ["WRITE_COMPLETE"]), (peer.plain, writer.events))
+
+    def test_more_than_a_wire(self) -> None:
+        """What was encrypted already goes out before what is written now, however much it is."""
+        vc, peer, _ = self.established()
+        vc.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        data = random.Random(2).randbytes(700_000)
+        for at in range(0, len(data), 16384):
+            vc.engine.connection.send(data[at : at + 16384])
+        self.write(vc, b"behind")
+        self.run_peers(peer)
+        self.assertTrue(peer.plain == data + b"behind")
+        for at in range(0, len(data), 16384):
+            vc.engine.connection.send(data[at : at + 16384])
+        self.assertIn(vc._flush(), (True, False))
+        self.run_peers(peer)
+        self.assertTrue(peer.plain == data + b"behind" + data)
+
+    def test_blocks_that_others_read_too(self) -> None:
+        """A buffer with a second reader keeps its blocks; those that we have passed are skipped (O4)."""
+        vc, peer, _ = self.established()
+        buffer = MIOBuffer(0)
+        reader = buffer.alloc_reader()
+        other = buffer.alloc_reader()
+        cont = RecordingContinuation()
+        buffer.write(b"a" * 128)
+        vio = vc.do_io_write(cont, 400, reader)
+        self.run_peers(peer)
+        buffer.write(b"b" * 128)
+        buffer.write(b"c" * 144)
+        vio.reenable()
+        self.run_peers(peer)
+        self.assertEqual(b"a" * 128 + b"b" * 128 + b"c" * 144, bytes(peer.plain))
+        self.assertEqual((400, "WRITE_COMPLETE"), (other.avail, cont.events[-1]))
+
+    def test_false_alarms(self) -> None:
+        """A kernel that speaks without need, or a level that nothing stands behind, is no harm and no spin."""
+        vc, peer, _ = self.established()
+        cont, found = self.read_all(vc)
+        self.run_peers(peer)
+        self.handler.mark_read(vc)
+        self.handler.turn()
+        self.assert_idle()
+        vc.read.triggered = True
+        self.handler.queue_read(vc)
+        self.reactor.settle()
+        self.assertFalse(vc.read.triggered)
+        self.assert_idle()
+        peer.write(b"x")
+        self.run_peers(peer)
+        self.assertEqual((["READ_READY"], b"x"), (cont.events, found))
+
+    def test_accepted_before_a_byte(self) -> None:
+        """A connection that was not said to be readable waits until it is."""
+
+        def unread(vc: Any) -> None:
+            vc.read.polled = vc.read.triggered = False
+
+        vc, sock = self.accept(hooks=hook_set(vconn_start=unread))
+        cont = RecordingContinuation()
+        vc.do_io_read(cont, 0, MIOBuffer())
+        self.handler.turn()
+        self.assertIs(Phase.HELLO, vc.phase)
+        if self.kind == "reactor":
+            self.poll.rest(vc, vc.read)
+        self.run_peers(self.client(sock))
+        self.assertEqual(["READ_COMPLETE"], cont.events)
+
+    def test_half_a_hello_and_the_end_at_once(self) -> None:
+        """Both in one turn: no spin, and the end is found."""
+        vc, sock = self.accept(pair=tcp_pair())
+        cont = RecordingContinuation()
+        vc.do_io_read(cont, 0, MIOBuffer())
+        sock.send(b"\x16\x03\x01")
+        sock.close()
+        self.reactor.settle()
+        self.assertEqual((["ERROR"], errno.ECONNRESET), (cont.events, vc.lerrno))
+        self.assert_gone(vc)
+
+    def test_kernel_fails_in_the_handshake(self) -> None:
+        """An error of the kernel that is no end says what it was."""
+        vc, _sock = self.accept()
+        cont = RecordingContinuation()
+        vc.do_io_read(cont, 0, MIOBuffer())
+        broken = vc.socket
+
+        class Socket:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(broken, name)
+
+            def recv_into(self, *args: Any) -> int:
+                raise OSError(errno.ENOMEM, "no memory")
+
+        vc.socket = Socket()
+        self.reactor.settle()
+        self.assertEqual(["ERROR"], cont.events)
+        self.assert_one_line("no memory")
+
+    def test_bug_while_parked(self) -> None:
+        """A connection that a bug ended while a hook had it is gone, and the hook's answer harmless."""
+        vc, sock = self.accept(hooks=hook_set(vconn_start=lambda vc: PARKED))
+        cont = RecordingContinuation()
+        vc.do_io_read(cont, 0, MIOBuffer())
+        self.reactor.settle()
+        self.handler.end(vc)
+        vc.reenable_hook()
+        self.reactor.settle()
+        self.assertEqual([], cont.events)
+        self.assert_gone(vc)
+        sock.close()
+
+    def test_write_that_has_to_wait(self) -> None:
+        """A write for which OpenSSL needs a message first is no failure, and moves nothing."""
+        vc, peer, _ = self.established()
+        with mock.patch.object(type(vc.engine), "write", return_value=0):
+            writer = self.write(vc, b"x")
+            self.reactor.turn()
+        self.assertEqual([], writer.events)
+        self.run_peers(peer)
+        self.assertEqual((b"x", ["WRITE_COMPLETE"]), (peer.plain, writer.events))
+
+
+globals().update(CornerTests.make_test_case_classes())
 
 
 class Life(RuleBasedStateMachine):

@@ -237,8 +237,9 @@ class SSLNetVConnection(UnixNetVConnection):
         self._walk = HookWalk(self, point, hooks, self._hook_answered, done)
         self._walk.go_on()
         if self._walk is not None:
-            # Parked: neither direction is served until the answer comes.
-            self.read.urgent = self.write.urgent = False
+            # Parked: neither direction is served until the answer comes, but for what the kernel has not taken yet.
+            self.read.urgent = False
+            self.write.urgent = self._unsent is not None
 
     def _refusal_of(self, failure: Failure | None, point: HookPoint) -> AtsTlsError:
         if self.refusal is not None:
