@@ -116,6 +116,18 @@ class _InheritedUNIXPort(_UNIXPort):
         tcp.Port.connectionLost(self, reason)
 
 
+def _close(port: Any) -> None:
+    """Close a listening port, at once."""
+    port.stopReading()
+    try:
+        port.connectionLost(None)
+    except FileNotFoundError:
+        # Somebody has removed the file of a UNIX socket, and Twisted went no further.
+        if port.lockFile is not None:
+            port.lockFile.unlock()
+        tcp.Port.connectionLost(port, None)
+
+
 @implementer(INetAccept)
 class NetAccept(Action):
     """
@@ -147,6 +159,7 @@ class NetAccept(Action):
         self._throttle = throttle
         self._reserve: Any = None
         self._out_of_descriptors = False
+        self._resting: Any = None
 
     def listen(self) -> None:
         """
@@ -157,10 +170,12 @@ class NetAccept(Action):
         @raise CannotListenError: it cannot be opened, and C{f_callback_on_open} is not set.
         """
         assert self.continuation is not None
+        port = None
         try:
             port = self._make_port()
             port.readable = self._accept_waiting
             port.startListening()
+            port.socket.setblocking(False)  # An inherited one may block, and would, at the end of its queue.
             options = self.options
             # What is accepted inherits the options of the listening socket (Linux, BSD): set them once.
             apply_options(
@@ -168,6 +183,8 @@ class NetAccept(Action):
                 tcp=port.socket.family != socket.AF_UNIX,
             )  # fmt: skip
         except (CannotListenError, OSError) as exc:
+            if port is not None and port.connected:
+                _close(port)
             error = exc.socketError if isinstance(exc, CannotListenError) else exc
             if not self.options.f_callback_on_open:
                 raise
@@ -213,8 +230,10 @@ class NetAccept(Action):
         super().cancel()
         port, self.port = self.port, None
         if port is not None:
-            port.stopReading()
-            port.connectionLost(None)
+            _close(port)
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         self._drop_reserve()
 
     # Accepting.
@@ -247,16 +266,22 @@ class NetAccept(Action):
         if self._throttle.refuses_accept(len(nh.open_list)):
             sock.close()
             return
+        vc = None
         try:
             sock.setblocking(False)
             vc = self._allocate(self)
             # Its first bytes may be there already.
             vc.read.triggered = vc.read.polled = True
             vc.start(sock, address[:2] if isinstance(address, tuple) else "")
-        except OSError as exc:
-            # The peer has left already, or there is no descriptor to watch it with.
+        except Exception as exc:
             sock.close()
-            self._log.debug("an accepted connection was gone at once: {error}", error=exc)
+            if vc is not None:
+                vc.free()
+            if isinstance(exc, OSError):
+                # The peer has left already, or there is no descriptor to watch it with.
+                self._log.debug("an accepted connection was gone at once: {error}", error=exc)
+            else:
+                self._log.failure("a bug kept a connection from being accepted")
             return
         self.accepted += 1
         vc.id = self.accepted
@@ -290,7 +315,7 @@ class NetAccept(Action):
             )  # fmt: skip
         if error != errno.EMFILE or self._reserve is None or not self._turn_away():
             self.port.stopReading()
-            self.nh.reactor.callLater(REST_SECONDS, self._resume)
+            self._resting = self.nh.reactor.callLater(REST_SECONDS, self._resume)
         return False
 
     def _turn_away(self) -> bool:
@@ -306,9 +331,9 @@ class NetAccept(Action):
         return self._keep_reserve()
 
     def _resume(self) -> None:
-        if self.port is not None:
-            self._keep_reserve()
-            self.port.startReading()
+        self._resting = None
+        self._keep_reserve()
+        self.port.startReading()
 
     def _keep_reserve(self) -> bool:
         if self._reserve is None:
