@@ -85,6 +85,7 @@ class NetProcessor:
     def adopt(self, sock: socket.socket, options: NetVCOptions | None = None) -> UnixNetVConnection:
         """A connection of ours over C{sock}, which is connected (N112)."""
         sock.setblocking(False)
+        self.nh.now = self.nh.seconds()
         vc = self.allocate_client_vc(options or NetVCOptions())
         vc.start(sock)
         return vc
@@ -114,7 +115,7 @@ class NetProcessor:
         try:
             vc.start(sock, address)
         except OSError as exc:
-            sock.close()
+            vc.free()
             raise OpenFailed(exc.errno or errno.EIO) from exc
         return vc
 
@@ -238,7 +239,10 @@ class _Connect(Action):
     def _abandon(self) -> None:
         resolution, self._resolution = self._resolution, None
         if resolution is not None:
-            resolution.cancel()
+            try:
+                resolution.cancel()
+            except NotImplementedError:
+                pass  # Twisted's own resolver, whose threads cannot be stopped; its answer is passed over.
         vc, self._vc = self._vc, None
         if vc is not None:
             vc.do_io_close()
