@@ -1,0 +1,3 @@
+"""
+What atstls costs: C{edge.py} compares it with other edges, C{calls.py} counts.
+"""

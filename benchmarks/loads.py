@@ -1,0 +1,341 @@
+"""
+What clients do to an edge, each kind of work as a function that gives figures.
+
+Downloads, uploads and silent connections are done here, byte counts checked; requests by wrk, which costs little and so
+leaves the processor to the edge, or by threads of Python where it is missing.
+"""
+
+import contextlib
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.candidates import PATIENCE, Door, Running, client_context, descriptors, found
+
+WARM_UP = 50
+"""Connections that are there before memory is looked at, so that what is made once is not counted for each."""
+
+SETTLE_SECONDS = 1.5
+"""From the last connection to the reading of memory: what is freed a moment later is free."""
+
+
+class Unfit(Exception):
+    """This work cannot be done here, or not with this edge; why is in words."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much of it."""
+
+    seconds: float = 4.0
+    mib: int = 1024
+    idle: int = 1500
+    crowd: int = 10000
+    silent_seconds: float = 10.0
+    pure: bool = False
+
+
+Figures = dict[str, float]
+Work = Callable[[Running, Options], Figures]
+
+
+def door_of(edge: Running, name: str) -> Door:
+    """
+    The door of that name.
+
+    @raise Unfit: it has none.
+    """
+    door = edge.doors.get(name)
+    if door is None:
+        raise Unfit(f"{edge.name} has no such door")
+    return door
+
+
+def knock(door: Door, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """A connection with its handshake done."""
+    sock = socket.create_connection(("127.0.0.1", door.port), PATIENCE)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return context.wrap_socket(sock, server_hostname=door.name)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def request(path: str, *, last: bool = False) -> bytes:
+    """A request for C{path}."""
+    return f"GET /{path} HTTP/1.1\r\nHost: {path}\r\n{'Connection: close' if last else 'Accept: */*'}\r\n\r\n".encode()
+
+
+def answer(sock: ssl.SSLSocket, buffer: memoryview) -> int:
+    """Read one answer, and say how long its body was."""
+    got = 0
+    while True:
+        more = sock.recv_into(buffer[got:])
+        if not more:
+            raise Unfit("the connection ended in the middle of an answer's head")
+        got += more
+        head, end, body = bytes(buffer[:got]).partition(b"\r\n\r\n")
+        if end:
+            break
+    if b" 200 " not in head.split(b"\r\n", 1)[0]:
+        raise Unfit(f"the answer is {head[:40]!r}")
+    length = re.search(rb"(?i)\ncontent-length: *([0-9]+)", head)
+    if length is None:
+        raise Unfit("the answer has no length")
+    size, got = int(length[1]), len(body)
+    while got < size:
+        more = sock.recv_into(buffer)
+        if not more:
+            raise Unfit(f"the answer ended after {got} of {size} bytes")
+        got += more
+    return got
+
+
+def room() -> memoryview:
+    """Where answers are read into."""
+    return memoryview(bytearray(256 << 10))
+
+
+def used(edge: Running, before: float) -> float:
+    """CPU seconds since C{before}, with what is still to be done when the client has gone."""
+    time.sleep(0.1)
+    return edge.cpu_seconds() - before
+
+
+# Bytes.
+
+
+def _download(edge: Running, options: Options, name: str) -> float:
+    door, context, buffer = door_of(edge, name), client_context(), room()
+    before = edge.cpu_seconds()
+    with knock(door, context) as sock:
+        sock.sendall(request("big"))
+        got = answer(sock, buffer)
+    if got != options.mib << 20:
+        raise Unfit(f"{got} bytes came, not {options.mib} MiB")
+    return used(edge, before) * 1024 / options.mib
+
+
+def bulk(edge: Running, options: Options) -> Figures:
+    """One long download."""
+    return {"bulk": _download(edge, options, "web")}
+
+
+def tunnel(edge: Running, options: Options) -> Figures:
+    """The same, TLS and all passed on untouched."""
+    return {"tunnel": _download(edge, options, "tunnel")}
+
+
+def upload(edge: Running, options: Options) -> Figures:
+    """One long upload."""
+    door, context, buffer = door_of(edge, "sink"), client_context(), room()
+    size = options.mib << 20
+    block = bytes(range(256)) * 1024
+    before = edge.cpu_seconds()
+    with knock(door, context) as sock:
+        sock.sendall(b"PUT /any HTTP/1.1\r\nHost: any\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // len(block)):
+            sock.sendall(block)
+        answer(sock, buffer)
+    cpu = used(edge, before)
+    counted = bytes(buffer[:4096]).split(b"\0")[0].rpartition(b"\n")[2]
+    if int(counted) != size:
+        raise Unfit(f"{int(counted)} of {size} bytes arrived")
+    return {"upload": cpu * 1024 / options.mib}
+
+
+# Requests.
+
+
+def _with_wrk(wrk: str, door: Door, options: Options, connections: int, path: str, last: bool) -> int:
+    seconds = max(1, round(options.seconds))
+    header = ["-H", "Connection: close"] if last else []
+    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", *header, f"https://{door.name}:{door.port}/{path}"]
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    count = re.search(r"([0-9]+) requests in", text)
+    errors = re.search(r"Socket errors: connect ([0-9]+), read [0-9]+, write ([0-9]+), timeout ([0-9]+)", text)
+    if count is None or "Non-2xx" in text or (errors and any(int(number) for number in errors.groups())):
+        raise Unfit(f"wrk: {' '.join(text.split())[-200:]}")
+    return int(count[1])
+
+
+def _with_threads(door: Door, options: Options, connections: int, path: str, last: bool) -> int:
+    """The same in Python: a thread for each connection, which asks again as soon as it has been answered."""
+    context = client_context()
+    counts = [0] * connections
+    errors: list[BaseException] = []
+    deadline = time.monotonic() + options.seconds
+    ask = request(path, last=last)
+
+    def one(index: int) -> None:
+        buffer = room()
+        try:
+            while time.monotonic() < deadline:
+                with knock(door, context) as sock:
+                    while True:
+                        sock.sendall(ask)
+                        answer(sock, buffer)
+                        counts[index] += 1
+                        if last or time.monotonic() >= deadline:
+                            break
+        except Exception as exc:
+            errors.append(exc)
+
+    threads = [threading.Thread(target=one, args=(index,)) for index in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise Unfit(f"{len(errors)} of {connections} clients failed: {errors[0]!r}")
+    return sum(counts)
+
+
+def _requests(edge: Running, options: Options, connections: int, path: str, last: bool = False) -> float:
+    door = door_of(edge, "web")
+    wrk = None if options.pure else found("wrk")
+    before = edge.cpu_seconds()
+    if wrk is None:
+        count = _with_threads(door, options, connections, path, last)
+    else:
+        count = _with_wrk(wrk, door, options, connections, path, last)
+    if not count:
+        raise Unfit("not one request was answered")
+    return used(edge, before) / count * 1e6
+
+
+def page(edge: Running, options: Options) -> Figures:
+    """100 KiB again and again, over 8 connections."""
+    return {"page": _requests(edge, options, 8, "100k")}
+
+
+def conn(edge: Running, options: Options) -> Figures:
+    """A connection for each 1 KiB, none resumed, 8 at a time."""
+    return {"conn": _requests(edge, options, 8, "1k", last=True)}
+
+
+def many(edge: Running, options: Options) -> Figures:
+    """1 KiB again and again, over 32 connections."""
+    return {"request": _requests(edge, options, 32, "1k")}
+
+
+def lone(edge: Running, options: Options) -> Figures:
+    """The same, over one connection."""
+    return {"lone": _requests(edge, options, 1, "1k")}
+
+
+# Silence.
+
+
+class Silent:
+    """Connections that have asked for 1 KiB once, and wait."""
+
+    def __init__(self, edge: Running) -> None:
+        self.door = door_of(edge, "web")
+        self.context = client_context()
+        self.buffer = room()
+        self.kept: list[ssl.SSLSocket] = []
+
+    def grow(self, size: int) -> None:
+        """Have C{size} of them."""
+        while len(self.kept) < size:
+            sock = knock(self.door, self.context)
+            self.kept.append(sock)
+            sock.sendall(request("1k"))
+            answer(sock, self.buffer)
+        time.sleep(SETTLE_SECONDS)
+
+    def close(self) -> None:
+        """Let all go."""
+        for sock in self.kept:
+            sock.close()
+
+
+def idle(edge: Running, options: Options) -> Figures:
+    """Memory for each silent connection."""
+    silent = Silent(edge)
+    with contextlib.closing(silent):
+        silent.grow(WARM_UP)
+        before = edge.pss_kib()
+        silent.grow(WARM_UP + options.idle)
+        return {"idle": (edge.pss_kib() - before) / options.idle}
+
+
+def crowd_size(wanted: int) -> int:
+    """
+    As many connections as are wanted, or as the descriptors allow.
+
+    The edge needs two for each, and atstls leaves a tenth of what it may have to the connections that it makes itself.
+    """
+    return min(wanted, int((descriptors() - 500) * 0.9) // 2)
+
+
+def crowd(edge: Running, options: Options) -> Figures:
+    """
+    Memory for each of a thousand silent connections and of ten thousand, and what ten thousand cost in ten seconds.
+
+    @raise Unfit: there are too few descriptors for a crowd.
+    """
+    few, size = options.crowd // 10, crowd_size(options.crowd)
+    if size < 2 * few:
+        raise Unfit(f"{descriptors()} descriptors are too few; ulimit -n {options.crowd * 5 // 2} would do")
+    silent = Silent(edge)
+    with contextlib.closing(silent):
+        silent.grow(WARM_UP)
+        before = edge.pss_kib()
+        silent.grow(few)
+        found = {f"crowd {few}": (edge.pss_kib() - before) / (few - WARM_UP)}
+        silent.grow(size)
+        found[f"crowd {size}"] = (edge.pss_kib() - before) / (size - WARM_UP)
+        cpu = edge.cpu_seconds()
+        time.sleep(options.silent_seconds)
+        found[f"silence {size}"] = (edge.cpu_seconds() - cpu) * 1e3 * 10 / options.silent_seconds
+        return found
+
+
+WORK: dict[str, Work] = {
+    "idle": idle,
+    "bulk": bulk,
+    "upload": upload,
+    "page": page,
+    "conn": conn,
+    "request": many,
+    "lone": lone,
+    "tunnel": tunnel,
+    "crowd": crowd,
+}
+
+FRESH = ("idle", "crowd")
+"""Work that begins with a process in which nothing has happened yet: one that has freed memory would show less."""
+
+UNITS = {
+    "idle": "KiB a connection",
+    "bulk": "CPU s/GiB",
+    "upload": "CPU s/GiB",
+    "page": "CPU µs/100 KiB",
+    "conn": "CPU µs/connection",
+    "request": "CPU µs/request",
+    "lone": "CPU µs/request",
+    "tunnel": "CPU s/GiB",
+    "crowd": "KiB a connection",
+    "silence": "CPU ms in 10 s",
+}
+
+WORDS = {
+    "idle": "silent connections, memory",
+    "bulk": "one download",
+    "upload": "one upload",
+    "page": "100 KiB, 8 connections",
+    "conn": "full handshake and 1 KiB",
+    "request": "1 KiB, 32 connections",
+    "lone": "1 KiB, one connection",
+    "tunnel": "a download passed on as TLS",
+    "crowd": "so many silent connections, memory",
+    "silence": "so many silent connections, time",
+}
