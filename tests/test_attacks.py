@@ -299,7 +299,7 @@ class RenegotiationTests(OverTLS):
         self.assertIn("renegotiate", str(vc.error))
         vc.do_io_close()
         self.run_peers(peer)
-        self.assertIn("no renegotiation", peer.reason + "no renegotiation" * (peer.end is not None))
+        self.assertEqual("no renegotiation", peer.reason)
         self.assert_gone(vc)
 
     def test_refused_behind_data(self) -> None:
@@ -470,7 +470,8 @@ class TurnTests(OverTLS):
         before = len(found)
         while not others:
             self.reactor.turn()
-        self.assertLessEqual(len(found) - before, RECEIVE_BYTES * 2)
+        # A turn of the reactor may be two of the handler's, and the other may be found in the second.
+        self.assertLessEqual(len(found) - before, RECEIVE_BYTES * 4)
 
 
 globals().update(TurnTests.make_test_case_classes())
