@@ -259,7 +259,7 @@ class NetAccept(Action):
                 self._accepted(sock, address)
         finally:
             if nh.read_ready:
-                nh.turn()
+                nh.run()
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:
         nh = self.nh

@@ -93,7 +93,7 @@ class EdgePollDescriptor:
     def doRead(self) -> None:  # noqa: N802
         """The kernel has something to say."""
         self.poll()
-        self.handler.turn()
+        self.handler.run()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         """The reactor stops, or L{close} was called."""
@@ -126,12 +126,12 @@ class _Watch:
         self.poll.reactor.removeReader(self)
         # The reactor cannot tell a last byte from the end behind it: being asked again is cheap here.
         self.poll.handler.mark_read(self.vc)
-        self.poll.handler.turn()
+        self.poll.handler.run()
 
     def doWrite(self) -> None:  # noqa: N802
         self.poll.reactor.removeWriter(self)
         self.poll.handler.mark_write(self.vc)
-        self.poll.handler.turn()
+        self.poll.handler.run()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         # A reactor says so when it saw the descriptor in error, or when it stops.  Let both directions find out.
@@ -139,7 +139,7 @@ class _Watch:
         self.vc.read_hup = 2
         self.poll.handler.mark_read(self.vc)
         self.poll.handler.mark_write(self.vc)
-        self.poll.handler.turn()
+        self.poll.handler.run()
 
 
 @implementer(IPollDescriptor)

@@ -644,9 +644,10 @@ class SSLNetVConnection(UnixNetVConnection):
                         rest(self, state)
                 elif self.read_hup == PEER_ENDED:
                     self.read_ended = True
-            tls.feed_block(wire, n)
             tls.unanswered += n
-        got = tls.read(block, limit)
+            got = tls.receive(wire, n, block, limit)
+        else:
+            got = tls.read(block, limit)
         state.triggered = state.polled or not tls.starved
         if got:
             full = got == block.size

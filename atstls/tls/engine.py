@@ -48,6 +48,8 @@ try:
     _BIO_read = _lib.BIO_read
     _BIO_write = _lib.BIO_write
     _BIO_new = _lib.BIO_new
+    _BIO_new_mem_buf = _lib.BIO_new_mem_buf
+    _BIO_set_mem_eof_return = _lib.BIO_set_mem_eof_return
     _BIO_s_mem = _lib.BIO_s_mem
     _ERR_get_error = _lib.ERR_get_error
     _ERR_clear_error = _lib.ERR_clear_error
@@ -65,6 +67,9 @@ CLOSED: Final = 1
 """The peer has said close_notify: it will send nothing more."""
 FAILED: Final = 2
 """The TLS stream is broken; C{reason} says why."""
+
+BORROWED_BYTES: Final = 16 << 10
+"""From so much ciphertext on it is cheaper to let OpenSSL read it where it is than to copy it."""
 
 DONE: Final = 1
 WANT_READ: Final = 0
@@ -108,6 +113,11 @@ class Engine:
     def handshake(self) -> int:
         """Go on with the handshake.  L{DONE}, L{WANT_READ}, or minus L{FAILED}; drain afterwards in any case."""
         raise NotImplementedError
+
+    def receive(self, wire: Any, count: int, block: Any, limit: int) -> int:
+        """L{feed_block} and L{read} in one; nothing refers to C{wire} afterwards."""
+        self.feed_block(wire, count)
+        return self.read(block, limit)
 
     def read(self, block: Any, limit: int) -> int:
         """
@@ -179,17 +189,51 @@ class CffiEngine(Engine):
         _SSL_clear_mode(self._ssl, _PARTIAL_WRITE)
 
     def feed(self, data: Any, count: int) -> None:
-        _BIO_write(self._in, _ffi.from_buffer(data), count)
+        _BIO_write(self._in or self._own_in(), _ffi.from_buffer(data), count)
         self.starved = False
 
     def feed_block(self, block: Any, count: int) -> None:
         c = block.c
         if c is None:
             c = block.c = _ffi.from_buffer(block.memory)
-        _BIO_write(self._in, c, count)
+        _BIO_write(self._in or self._own_in(), c, count)
         if count > BULKY_BYTES:
             self.bulky = True
         self.starved = False
+
+    def receive(self, wire: Any, count: int, block: Any, limit: int) -> int:
+        c = wire.c
+        if c is None:
+            c = wire.c = _ffi.from_buffer(wire.memory)
+        self.starved = False
+        if count < BORROWED_BYTES:
+            _BIO_write(self._in or self._own_in(), c, count)
+            return self.read(block, limit)
+        # A BIO over the wire itself, for as long as this call.
+        bio = _BIO_new_mem_buf(c, count)
+        _BIO_set_mem_eof_return(bio, -1)
+        self._use_in(bio)
+        self._in = None
+        n = self.read(block, limit)
+        if not self.starved:
+            # The rest waits for room, and the wire is everybody's.
+            rest = _ffi.new("unsigned char[]", count)
+            left = _BIO_read(bio, rest, count)
+            own = self._own_in()
+            if left > 0:
+                _BIO_write(own, rest, left)
+        return n
+
+    def _own_in(self) -> Any:
+        """A memory BIO of our own in the place of one that was borrowed."""
+        self._in = _BIO_new(_BIO_s_mem())
+        self._use_in(self._in)
+        return self._in
+
+    def _use_in(self, bio: Any) -> None:
+        # Frees the former one.  pyOpenSSL's public methods use its own name for it.
+        _SSL_set_bio(self._ssl, bio, self._out)
+        self.connection._into_ssl = bio
 
     def handshake(self) -> int:
         result = _SSL_do_handshake(self._ssl)
@@ -258,9 +302,7 @@ class CffiEngine(Engine):
         self.bulky = False
         self._in = _BIO_new(_BIO_s_mem())
         self._out = _BIO_new(_BIO_s_mem())
-        # Frees the former two.  pyOpenSSL's public methods use its own names for them.
-        _SSL_set_bio(self._ssl, self._in, self._out)
-        self.connection._into_ssl = self._in
+        self._use_in(self._in)
         self.connection._from_ssl = self._out
 
     def _fail(self, error: int) -> None:
