@@ -263,9 +263,15 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
-def open_descriptors() -> int:
-    """How many descriptors this process has."""
-    return len(os.listdir("/proc/self/fd"))
+def open_descriptors() -> dict[int, str]:
+    """The descriptors of this process, and what they are."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            pass  # the one that the list was read by
+    return found
 
 
 # Taking notes.
