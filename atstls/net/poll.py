@@ -36,7 +36,8 @@ class EdgePollDescriptor:
         self.handler = handler
         self.epoll = select.epoll()
         self._watched: dict[int, Any] = {}
-        self._interest = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+        # EPOLLPRI: a read ends short where TCP has urgent data, and more may stand behind.
+        self._interest = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
         reactor.addReader(self)
 
     def start(self, vc: Any) -> None:
@@ -64,11 +65,11 @@ class EdgePollDescriptor:
             vc = watched.get(fd)
             if vc is None:
                 continue
-            if events & 0x2019:  # EPOLLIN, EPOLLERR, EPOLLHUP, EPOLLRDHUP
+            if events & 0x201B:  # EPOLLIN, EPOLLPRI, EPOLLERR, EPOLLHUP, EPOLLRDHUP
                 state = vc.read
                 state.triggered = state.polled = True
-                if events & 0x2018:
-                    vc.read_hup = 2 if events & 0x0008 else 1  # EPOLLERR; a FIN, or both directions ended
+                if events & 0x201A:
+                    vc.read_hup = 2 if events & 0x000A else 1  # EPOLLERR, EPOLLPRI; a FIN, or both directions ended
                 if not state.queued and (state.enabled or state.urgent):
                     state.queued = True
                     handler.read_ready.append(vc)
