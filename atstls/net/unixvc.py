@@ -462,7 +462,7 @@ class UnixNetVConnection:
                 if self.read_ended and not self.says_goodbye:
                     # So that the end can go out with the last bytes.  (TLS has bytes of its own, and its own end.)
                     state.triggered = False
-                    self.clean_shutdown = True
+                    self.clean_shutdown = not self.lerrno
                     self.signal_done(VC_EVENT_EOS, state)
                 elif state.triggered and not state.queued:
                     state.queued = True
@@ -502,7 +502,7 @@ class UnixNetVConnection:
         if writer.pipe is not None:
             return self._pull_pipe(writer.pipe, limit)
         if self.read_ended:
-            self.clean_shutdown = True
+            self.clean_shutdown = not self.lerrno
             return ENDED
         block = writer.write_block()
         if block is None:
