@@ -165,7 +165,8 @@ class UnixNetVConnection:
         vio = state.vio
         vio.op = READ
         vio.cont = cont
-        vio.partner = None
+        if vio.partner is not None:
+            vio.partner.partner = vio.partner = None
         vio.nbytes = nbytes
         vio.ndone = 0
         vio.disabled = False
@@ -189,7 +190,8 @@ class UnixNetVConnection:
         vio = state.vio
         vio.op = WRITE
         vio.cont = cont
-        vio.partner = None
+        if vio.partner is not None:
+            vio.partner.partner = vio.partner = None
         vio.nbytes = nbytes
         vio.ndone = 0
         vio.disabled = vio.ends = False
@@ -441,6 +443,8 @@ class UnixNetVConnection:
         vio = state.vio
         if not state.enabled or vio.op != READ:
             state.enabled = False
+            if state.urgent:
+                self._tell_broken()
             return
         ntodo = vio.nbytes - vio.ndone
         writer = vio.writer
@@ -492,6 +496,25 @@ class UnixNetVConnection:
             self.signal_done(VC_EVENT_EOS, state)
         else:
             self.signal_error(state, self.lerrno or errno.EIO, self.error)
+
+    def broken(self) -> None:
+        """
+        The kernel says that the connection is broken, and its user does not read just now.
+
+        Who waits for room in a buffer would learn of it when there is some, which may be never.  Told in a turn.
+        """
+        state = self.read
+        if self.ready and state.vio.op == READ and state.vio.writer is not None:
+            state.urgent = True
+
+    def _tell_broken(self) -> None:
+        state = self.read
+        state.urgent = False
+        error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            self._read_failed(OSError(error, os.strerror(error)))
+            state.triggered = False
+            self.signal_done(VC_EVENT_EOS, state)
 
     def _prepare(self) -> bool:
         """Get on with what comes before the first byte.  True: it is done."""
