@@ -278,6 +278,25 @@ class ReadTests(ConnectionTests):
         self.settle()
         self.assertEqual((["READ_READY"], b"now"), (cont.events, reader.read()))
 
+    def test_urgent_data(self) -> None:
+        """A peer's urgent byte, which TCP keeps apart, hides nothing of what comes behind it."""
+        for late in (False, True):
+            for ends in (False, True):
+                vc, peer = self.connection(tcp_pair())
+                cont, reader, _ = self.reading(vc)
+                if late:
+                    self.settle()
+                peer.send(b"abc")
+                peer.send(b"!", socket.MSG_OOB)
+                peer.send(b"def")
+                if ends:
+                    peer.shutdown(socket.SHUT_WR)
+                self.reactor.turn_until(lambda r=reader: r.avail == 6)
+                self.reactor.turn_until(lambda c=cont, ends=ends: not ends or "EOS" in c.events)
+                self.settle()
+                self.assertEqual((b"abcdef", ends), (reader.read(), "EOS" in cont.events))
+                peer.close()
+
     def test_nothing_read_for_nothing(self) -> None:
         """A short read is not followed by one that can only fail; a full one is followed by one more."""
         vc, peer = self.connection()
@@ -744,6 +763,59 @@ class WriteTests(ConnectionTests):
         self.settle()
         self.assertEqual((["WRITE_COMPLETE"], b"x", False), (cont.events, received(peer), vc.write.urgent))
 
+    def test_complete_waits_for_own_bytes(self) -> None:
+        """While the connection itself has bytes that are not out, WRITE_COMPLETE is owed, and told when they are."""
+        vc, _ = self.connection()
+        self.settle()
+        busy = True
+
+        class Wrapping(UnixNetVConnection):
+            __slots__ = ()
+
+            def _push(self, reader: IOBufferReader, towrite: int) -> int:
+                n = super()._push(reader, towrite)
+                self.write.urgent = True
+                return n
+
+            def _attend(self) -> bool:
+                return not busy and super()._attend()
+
+        vc.__class__ = Wrapping
+        cont, _, _ = self.writing(vc, b"x", 1)
+        self.handler.turn()
+        self.handler.mark_write(vc)
+        self.handler.turn()
+        self.assertEqual(([], True), (cont.log, vc.write.owed))
+        busy = False
+        self.handler.mark_write(vc)
+        self.handler.turn()
+        self.assertEqual((["WRITE_COMPLETE"], False, False), (cont.events, vc.write.owed, vc.write.urgent))
+
+    def test_triggered_by_something_else(self) -> None:
+        """A direction that got nowhere but is triggered for other reasons gets another pass."""
+        vc, peer = self.connection()
+        self.settle()
+
+        class Slow(UnixNetVConnection):
+            __slots__ = ()
+
+            def _pull(self, writer: MIOBuffer, limit: int) -> int:
+                self.__class__ = UnixNetVConnection  # type: ignore[assignment]
+                return 0
+
+            def _push(self, reader: IOBufferReader, towrite: int) -> int:
+                self.__class__ = UnixNetVConnection  # type: ignore[assignment]
+                return 0
+
+        peer.send(b"in")
+        vc.__class__ = Slow
+        read, _, _ = self.reading(vc)
+        self.settle()
+        vc.__class__ = Slow
+        written, _, _ = self.writing(vc, b"out", 3)
+        self.settle()
+        self.assertEqual((["READ_READY"], ["WRITE_COMPLETE"], b"out"), (read.events, written.events, received(peer)))
+
     def test_owed_complete(self) -> None:
         """A WRITE_COMPLETE that is owed is told once; a new request in between takes its place."""
         vc, _ = self.connection()
@@ -789,6 +861,137 @@ class WriteTests(ConnectionTests):
 globals().update(WriteTests.make_test_case_classes())
 
 
+class PartnerTests(ConnectionTests):
+    """Two connections over one buffer, whose VIOs are each other's partner."""
+
+    def joined(self, index: int = 5, second: Any = unix_pair, **more: Any) -> tuple[Any, ...]:
+        one, one_peer = self.connection()
+        two, two_peer = self.connection(second(**more))
+        reader = new_empty_MIOBuffer(index).alloc_reader()
+        read, written = RecordingContinuation(), RecordingContinuation()
+        source, target = one.do_io_read(read, ENDLESS, reader.buffer), two.do_io_write(written, ENDLESS, reader)
+        assert source is not None and target is not None
+        source.partner, target.partner = target, source
+        return one, one_peer, two, two_peer, read, written, reader
+
+    def test_bytes_pass_untold(self) -> None:
+        """Bytes go from the one to the other, all and in order, and nobody is asked in between."""
+        _, one_peer, _, two_peer, read, written, _ = self.joined(index=0)
+        data, out, sent = os.urandom(200000), bytearray(), 0
+        while len(out) < len(data):
+            try:
+                sent += one_peer.send(data[sent : sent + 30000])
+            except BlockingIOError:
+                pass
+            self.settle()
+            out += received(two_peer)
+        self.assertEqual((data, [], []), (bytes(out), read.log, written.log))
+
+    def test_back_pressure(self) -> None:
+        """A peer that does not read stops the other, and no more is held than the buffer's one block."""
+        one, one_peer, two, two_peer, read, written, reader = self.joined(index=2)
+        sent = 0
+        for _ in range(50):
+            try:
+                sent += one_peer.send(bytes(1 << 16))
+            except BlockingIOError:
+                pass
+            self.settle()
+        self.assertTrue(0 < reader.avail <= 512)
+        self.assertEqual((False, False), (one.read.enabled, two.write.triggered))
+        got = 0
+        while got < sent:
+            got += len(received(two_peer))
+            self.settle()
+        self.assertEqual(([], [], 0), (read.log, written.log, reader.avail))
+
+    def test_end(self) -> None:
+        """The end is told, once, after the last byte; an end that came with the bytes is told with them."""
+        for early in (True, False):
+            one, one_peer, _, two_peer, read, written, _ = self.joined()
+            self.settle()
+            one_peer.send(b"last words")
+            if not early:
+                self.settle()
+            one_peer.close()
+            self.settle()
+            self.assertEqual((["EOS"], [], b"last words"), (read.events, written.log, received(two_peer)))
+            self.assertTrue(one.clean_shutdown)
+            self.assert_idle()
+
+    def test_complete(self) -> None:
+        """Requests of a length are told when they are complete."""
+        one, one_peer, two, two_peer, read, written, _ = self.joined()
+        one.read.vio.nbytes = two.write.vio.nbytes = 5
+        one_peer.send(b"12345678")
+        self.settle()
+        self.assertEqual((["READ_COMPLETE"], ["WRITE_COMPLETE"]), (read.events, written.events))
+        self.assertEqual(b"12345", received(two_peer))
+
+    def test_error(self) -> None:
+        """The writer's peer is gone: the writer is told."""
+        _, one_peer, two, two_peer, read, written, _ = self.joined()
+        self.settle()
+        two_peer.close()
+        one_peer.send(b"x")
+        self.settle()
+        self.assertEqual(([], ["ERROR"], errno.EPIPE), (read.log, written.events, two.lerrno))
+
+    def test_one_is_closed(self) -> None:
+        """When one is closed the other is alone: what comes for it is told to its user again, and nothing breaks."""
+        for which in (0, 2):
+            joined = self.joined()
+            one_peer, two_peer, read, written, reader = joined[1], joined[3], joined[4], joined[5], joined[6]
+            one_peer.send(b"before")
+            self.settle()
+            joined[which].do_io_close()
+            self.assertEqual((None, None), (joined[0].read.vio.partner, joined[2].write.vio.partner))
+            if which == 0:
+                reader.buffer.write(b"after")
+                joined[2].write.vio.reenable()
+                self.settle()
+                self.assertEqual((["WRITE_READY"], b"beforeafter"), (written.events, received(two_peer)))
+            else:
+                one_peer.send(b"after")
+                self.settle()
+                self.assertEqual((["READ_READY"], b"after"), (read.events, reader.read()))
+
+    def test_new_request_ends_it(self) -> None:
+        """Who asks anew is asked himself again, and so is the one that was his partner."""
+        for which in ("read", "write"):
+            one, one_peer, two, two_peer, read, written, reader = self.joined()
+            self.settle()
+            if which == "read":
+                one.do_io_read(read, ENDLESS, reader.buffer)
+            else:
+                two.do_io_write(written, ENDLESS, reader)
+            self.assertEqual((None, None), (one.read.vio.partner, two.write.vio.partner))
+            one_peer.send(b"x")
+            self.settle()
+            self.assertEqual("READ_READY", read.events[-1])
+            two.write.vio.reenable()
+            self.settle()
+            self.assertEqual(("WRITE_READY", b"x"), (written.events[-1], received(two_peer)))
+
+    def test_timeouts(self) -> None:
+        """Timeouts are told as to any other user."""
+        one, _, two, _, read, written, _ = self.joined()
+        one.main_event(VC_EVENT_INACTIVITY_TIMEOUT)
+        two.main_event(VC_EVENT_ACTIVE_TIMEOUT)
+        self.assertEqual((["INACTIVITY_TIMEOUT"], ["ACTIVE_TIMEOUT"]), (read.events, written.events))
+
+    def test_idleness_stops_with_both_directions(self) -> None:
+        """When the last direction that was wanted has nothing to send, idleness is not counted any more."""
+        _, one_peer, two, _, _, _, _ = self.joined()
+        two.set_inactivity_timeout(5)
+        one_peer.send(b"x")
+        self.settle()
+        self.assertEqual((False, False), (two.write.enabled, two.inactivity_running))
+
+
+globals().update(PartnerTests.make_test_case_classes())
+
+
 class ReenableTests(ConnectionTests):
     """reenable and reenable_re."""
 
@@ -809,6 +1012,21 @@ class ReenableTests(ConnectionTests):
         self.assertEqual((["WRITE_COMPLETE"], b"out"), (written.events, received(peer)))
         self.settle()
         self.assertEqual((["READ_READY"], ["WRITE_COMPLETE"]), (read.events, written.events))
+
+    def test_at_once_starts_the_timer(self) -> None:
+        """reenable_re starts the inactivity timer like reenable, and moves bytes at the time that it is."""
+        vc, peer = self.connection()
+        peer.send(b"x")
+        self.settle()
+        _, _, vio = self.reading(vc)
+        vc.do_io_read(RecordingContinuation(), ENDLESS, None)
+        vc.inactivity_timeout_in = 5
+        vc.inactivity_running = False
+        self.reactor.rightNow += 77
+        cont, _, _ = self.reading(vc)
+        vc.inactivity_running = False
+        vio.reenable_re()
+        self.assertEqual((["READ_READY"], True, 77), (cont.events, vc.inactivity_running, vc.last_activity))
 
     def test_at_once_with_nothing_there(self) -> None:
         """reenable_re where nothing could be moved is like reenable: the bytes come when they come."""
@@ -1406,6 +1624,24 @@ class PipeTests(ConnectionTests):
                 self.handler.turn()
             self.settle()
             self.assertEqual((event, failure), (read.events[-1], one.lerrno))
+
+    def test_writer_would_block(self) -> None:
+        """When the socket takes nothing after all, the bytes stay in the pipe and go later."""
+        _, one_peer, two, two_peer, _, _, buffer = self.relayed()
+        self.settle()
+
+        def refuse(buffer: PipeBuffer, fd: int, limit: int) -> int:
+            raise BlockingIOError(errno.EAGAIN, "scripted")
+
+        with unittest.mock.patch.object(PipeBuffer, "drain_to", refuse):
+            one_peer.send(b"x")
+            for _ in range(3):
+                self.reactor.turn()
+        self.assertIsNotNone(buffer.held)
+        self.handler.mark_write(two)
+        self.handler.run()
+        self.settle()
+        self.assertEqual(b"x", received(two_peer))
 
     def test_peer_gone(self) -> None:
         """Nobody reads any more: ERROR to the writer."""

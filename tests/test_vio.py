@@ -81,6 +81,24 @@ class VIOTests(SynchronousTestCase):
         self.assertEqual(0, self.vio.ntodo())
         self.assertEqual([], self.vc.asked)
 
+    def test_finish(self) -> None:
+        """As done(), and it is known that nothing comes after it, until the VIO is used again."""
+        reader = new_empty_MIOBuffer(0).alloc_reader()
+        reader.buffer.write(b"x" * 3)
+        self.vio.reader_for(reader)
+        self.assertFalse(self.vio.ends)
+        self.vio.finish()
+        self.assertEqual((True, 3), (self.vio.ends, self.vio.ntodo()))
+        self.vio.stop()
+        self.assertFalse(self.vio.ends)
+
+    def test_stop_leaves_the_partner_alone(self) -> None:
+        """When one of two partners stops, the other has none."""
+        other = NetState(FakeVC()).vio
+        self.vio.partner, other.partner = other, self.vio
+        self.vio.stop()
+        self.assertEqual((None, None), (self.vio.partner, other.partner))
+
     def test_reenable(self) -> None:
         """Asked once; while it is enabled, asking again costs the connection nothing."""
         self.vio.reenable()
