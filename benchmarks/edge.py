@@ -1,7 +1,7 @@
 """
 What a TLS edge costs: atstls beside the edges that are installed here, doing the same work.
 
-    python benchmarks/edge.py                       all that is here, a quarter of an hour or so
+    python benchmarks/edge.py                       all that is here, half an hour or so
     python benchmarks/edge.py --work request,lone --peers nginx --rounds 3
     python benchmarks/edge.py --peers none          atstls alone; needs nothing but Python
     python benchmarks/edge.py --work crowd          ten thousand silent connections
