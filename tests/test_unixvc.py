@@ -222,6 +222,22 @@ class ReadTests(ConnectionTests):
         self.assertEqual((["READ_READY", "EOS"], b"last words"), (cont.events, reader.read()))
         self.assertFalse(vc.clean_shutdown)
 
+    def test_data_before_a_reset_behind_a_full_buffer(self) -> None:
+        """The same when my buffer was full at the time of the reset: all that the kernel has got, then EOS (6.4)."""
+        vc, peer = self.connection(tcp_pair())
+        cont, reader, vio = self.reading(vc, index=0)
+        peer.send(b"x" * 1000)
+        self.reactor.turn_until(lambda: not vc.read.enabled)
+        reset(peer)
+        for _ in range(5):
+            self.settle()
+        got = 0
+        while "EOS" not in cont.events:
+            got += len(reader.read())
+            vio.reenable()
+            self.reactor.turn_until(lambda: reader.avail or "EOS" in cont.events)
+        self.assertEqual((1000, False), (got + reader.avail, vc.clean_shutdown))
+
     def test_reset_that_the_writer_has_met(self) -> None:
         """When my write was told of the reset, the end that my read then finds is not called a clean one."""
         vc, peer = self.connection(tcp_pair())
@@ -920,8 +936,9 @@ class PartnerTests(ConnectionTests):
             self.assert_idle()
 
     def test_complete(self) -> None:
-        """Requests of a length are told when they are complete."""
+        """Requests of a length are told when they are complete; the reader's user sees to the last bytes himself."""
         one, one_peer, two, two_peer, read, written, _ = self.joined()
+        read.script[VC_EVENT_READ_COMPLETE] = lambda vio: two.write.vio.reenable()
         one.read.vio.nbytes = two.write.vio.nbytes = 5
         one_peer.send(b"12345678")
         self.settle()
