@@ -205,22 +205,19 @@ class OneWayTunnel:
         """
         A connection failed: both are closed, and the other side must not take it for an end in order.
 
-        Unless the other direction had ended, in order: then all that it brought still has to arrive.
+        Unless that side has had its end before: then all that came before it still has to arrive.
         """
         peer, self.peer = self.peer, None
-        self._close(result if peer is not None or not self._other_way_done() else -1)
+        self._close(result)
         self._over(result)
         if peer is not None:
             peer.peer = None
             peer.handle_event(ONE_WAY_TUNNEL_EVENT_PEER_CLOSE, result)
 
-    def _other_way_done(self) -> bool:
-        return self.source.write_shut
-
     def _close(self, lerrno: int) -> None:
         if self._close_both:
-            self.source.do_io_close(lerrno)
-            self.target.do_io_close(lerrno)
+            for vc in (self.source, self.target):
+                vc.do_io_close(-1 if vc.write_shut else lerrno)
         else:
             self.source.do_io_read(None, 0, None)
             self.target.do_io_write(None, 0, None)
