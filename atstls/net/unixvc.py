@@ -165,8 +165,9 @@ class UnixNetVConnection:
         vio = state.vio
         vio.op = READ
         vio.cont = cont
-        if vio.partner is not None:
-            vio.partner.partner = vio.partner = None
+        partner = vio.partner
+        if partner is not None:
+            partner.partner = vio.partner = None
         vio.nbytes = nbytes
         vio.ndone = 0
         vio.disabled = False
@@ -190,8 +191,9 @@ class UnixNetVConnection:
         vio = state.vio
         vio.op = WRITE
         vio.cont = cont
-        if vio.partner is not None:
-            vio.partner.partner = vio.partner = None
+        partner = vio.partner
+        if partner is not None:
+            partner.partner = vio.partner = None
         vio.nbytes = nbytes
         vio.ndone = 0
         vio.disabled = vio.ends = False
