@@ -2,6 +2,8 @@
 Tests for L{atstls.net.cop}: who is late, who is told, and when.
 """
 
+import socket
+import struct
 from typing import Any
 
 from twisted.internet.task import Clock, LoopingCall
@@ -16,9 +18,9 @@ from atstls.eventsystem import vio as ops
 from atstls.eventsystem.iobuffer import new_empty_MIOBuffer
 from atstls.eventsystem.vio import INT64_MAX, VIO
 from atstls.interfaces import IInactivityCop
-from atstls.net.cop import InactivityCop
+from atstls.net.cop import LOST_SECONDS, InactivityCop
 from atstls.net.unixvc import UnixNetVConnection
-from tests.support import OverBothPolls, RecordingContinuation, received
+from tests.support import OverBothPolls, RecordingContinuation, received, tcp_pair
 
 
 class CopTests(OverBothPolls):
@@ -66,6 +68,25 @@ class CopTests(OverBothPolls):
             self.assertTrue(0.999 <= took <= 2.001, took)
             self.assertEqual(["INACTIVITY_TIMEOUT"], cont.events)
             vc.do_io_close()
+
+    def test_lost_and_without_room(self) -> None:
+        """A peer that was reset while I have no room for its bytes is not waited for as long as a silent one."""
+        if self.kind != "edge":
+            return  # A reactor does not watch what nobody wants to read.
+        vc, peer = self.connection(tcp_pair())
+        reader = new_empty_MIOBuffer(0).alloc_reader()
+        cont = RecordingContinuation()
+        vc.do_io_read(cont, INT64_MAX, reader.buffer)
+        peer.send(bytes(1000))
+        self.reactor.settle()
+        self.assertFalse(vc.read.enabled)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        self.pass_time(LOST_SECONDS - 1)
+        self.assertEqual([], self.timeouts(cont))
+        self.pass_time(2.5)
+        self.assertEqual(["INACTIVITY_TIMEOUT"], self.timeouts(cont))
+        vc.do_io_close()
 
     def test_inactivity_moves_with_bytes(self) -> None:
         """While bytes come, or go, nobody is idle (N070)."""

@@ -9,7 +9,7 @@ second comes between one and two seconds after the last byte.
 Source: seed, "InactivityCop"; behaviour 1.9 and O27 to O29; ATS C{UnixNet.cc}.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
@@ -19,6 +19,11 @@ from zope.interface import implementer
 from atstls.events import VC_EVENT_ACTIVE_TIMEOUT, VC_EVENT_INACTIVITY_TIMEOUT
 from atstls.interfaces import IInactivityCop
 from atstls.net.handler import NetHandler
+from atstls.net.unixvc import PEER_LOST
+
+LOST_SECONDS: Final = 30.0
+"""How long a connection that the kernel says is broken may stand still.  What came before may still be read, once there is
+room for it; who waits for a target that has no room would not hear of the end."""
 
 
 @implementer(IInactivityCop)
@@ -70,6 +75,8 @@ class InactivityCop(Service):
             period = vc.inactivity_timeout_in if vc.inactivity_running else 0
             if not period and default and (vc.read.enabled or vc.write.enabled):
                 period = default
+            if vc.read_hup == PEER_LOST and (not period or period > LOST_SECONDS):
+                period = LOST_SECONDS
             if (period and now >= vc.last_activity + period) or (
                 vc.next_activity_timeout_at and now >= vc.next_activity_timeout_at
             ):
@@ -94,6 +101,8 @@ class InactivityCop(Service):
         period = own
         if not period and (vc.read.enabled or vc.write.enabled):
             period = self.default_inactivity_seconds
+        if vc.read_hup == PEER_LOST and (not period or period > LOST_SECONDS):
+            period = LOST_SECONDS
         if period and now >= vc.last_activity + period:
             if own:
                 vc.inactivity_running = False

@@ -23,6 +23,7 @@ from zope.interface import implementer
 from atstls.eventsystem.vio import NetState
 from atstls.interfaces import IPollDescriptor
 from atstls.net.handler import NetHandler
+from atstls.net.unixvc import PEER_ENDED, PEER_LOST, PEER_URGENT
 
 EVENTS_A_POLL = 512
 
@@ -69,7 +70,8 @@ class EdgePollDescriptor:
                 state = vc.read
                 state.triggered = state.polled = True
                 if events & 0x201A:
-                    vc.read_hup = 2 if events & 0x000A else 1  # EPOLLERR, EPOLLPRI; a FIN, or both directions ended
+                    # EPOLLERR; EPOLLPRI, urgent data; a FIN, or both directions ended
+                    vc.read_hup = PEER_LOST if events & 0x0008 else PEER_URGENT if events & 0x0002 else PEER_ENDED
                 if not state.queued and (state.enabled or state.urgent):
                     state.queued = True
                     handler.read_ready.append(vc)
@@ -137,7 +139,7 @@ class _Watch:
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         # A reactor says so when it saw the descriptor in error, or when it stops.  Let both directions find out.
         self.poll.stop(self.vc)
-        self.vc.read_hup = 2
+        self.vc.read_hup = PEER_LOST
         self.poll.handler.mark_read(self.vc)
         self.poll.handler.mark_write(self.vc)
         self.poll.handler.run()

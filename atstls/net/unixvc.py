@@ -64,8 +64,9 @@ ENDED: Final = -2
 FAILED: Final = -3
 
 PEER_ENDED: Final = 1
-PEER_GONE: Final = 2
-"""What C{read_hup} says: a FIN came, after which there is nothing; or something that only reading can tell."""
+PEER_URGENT: Final = 2
+PEER_LOST: Final = 3
+"""What C{read_hup} says: a FIN came, after which there is nothing; urgent data, which cuts reads short; an error."""
 
 TRANSPORT_DEFAULT: Final = 1
 TRANSPORT_BLIND_TUNNEL: Final = 2
@@ -445,8 +446,6 @@ class UnixNetVConnection:
         vio = state.vio
         if not state.enabled or vio.op != READ:
             state.enabled = False
-            if state.urgent:
-                self._tell_broken()
             return
         ntodo = vio.nbytes - vio.ndone
         writer = vio.writer
@@ -498,25 +497,6 @@ class UnixNetVConnection:
             self.signal_done(VC_EVENT_EOS, state)
         else:
             self.signal_error(state, self.lerrno or errno.EIO, self.error)
-
-    def broken(self) -> None:
-        """
-        The kernel says that the connection is broken, and its user does not read just now.
-
-        Who waits for room in a buffer would learn of it when there is some, which may be never.  Told in a turn.
-        """
-        state = self.read
-        if self.ready and state.vio.op == READ and state.vio.writer is not None:
-            state.urgent = True
-
-    def _tell_broken(self) -> None:
-        state = self.read
-        state.urgent = False
-        error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            self._read_failed(OSError(error, os.strerror(error)))
-            state.triggered = False
-            self.signal_done(VC_EVENT_EOS, state)
 
     def _prepare(self) -> bool:
         """Get on with what comes before the first byte.  True: it is done."""
