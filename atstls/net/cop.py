@@ -22,8 +22,8 @@ from atstls.net.handler import NetHandler
 from atstls.net.unixvc import PEER_LOST
 
 LOST_SECONDS: Final = 30.0
-"""How long a connection that the kernel says is broken may stand still.  What came before may still be read, once there is
-room for it; who waits for a target that has no room would not hear of the end."""
+"""How long a connection that the kernel says is broken may stand still.  What came before may still be read, once there
+is room for it; who waits for a target that has no room would not hear of the end."""
 
 
 @implementer(IInactivityCop)

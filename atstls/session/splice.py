@@ -9,6 +9,9 @@ has room or has not, and its one reader counts what is in it.
 A pipe is taken from a small pool for as long as bytes are in it, and given back when it is drained, so that a silent
 tunnel costs neither memory nor descriptors.
 
+Where there is no descriptor left for a pipe the bytes are copied, a block at a time, as those of other connections
+are: a tunnel that is there goes on.
+
 The facts that decide the code: a pipe is full by slots before it is full by bytes, so a short splice into a pipe that
 holds something says nothing about the socket; only from a socket into an empty pipe does "would block" mean that the
 socket has nothing.  So a pipe that holds bytes takes no more until it is drained.
@@ -16,6 +19,7 @@ socket has nothing.  So a pipe that holds bytes takes no more until it is draine
 Source: behaviour 1.24 and 1.33; Linux splice(2), pipe(7); HAProxy C{raw_sock_to_pipe}.
 """
 
+import errno
 import fcntl
 import os
 import sys
@@ -24,10 +28,13 @@ from typing import Any, Final
 from atstls.eventsystem.iobuffer import MIOBuffer
 
 PIPE_BYTES: Final = 1 << 20
-"""What a pipe is asked to hold: what the system allows everybody (pipe-max-size).  A GiB costs 0.88 of what it costs with
-a quarter of it.  It is less where the user has too many pipes (pipe-user-pages-soft)."""
+"""What a pipe is asked to hold: what the system allows everybody (pipe-max-size).  A GiB costs 0.88 of what it costs
+with a quarter of it.  It is less where the user has too many pipes (pipe-user-pages-soft)."""
 
 KEPT_PIPES: Final = 32
+
+COPIED_BYTES: Final = 64 << 10
+"""What is copied at a time where there is no pipe."""
 
 _F_SETPIPE_SZ: Final = 1031
 
@@ -61,6 +68,15 @@ def take_pipe() -> Pipe:
     return _pool.pop() if _pool else Pipe()
 
 
+def _pipe_if_any() -> Pipe | None:
+    try:
+        return take_pipe()
+    except OSError as exc:
+        if exc.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        return None
+
+
 def give_pipe(pipe: Pipe) -> None:
     """C{pipe} is empty again."""
     if len(_pool) < KEPT_PIPES:
@@ -80,14 +96,14 @@ class PipeBuffer(MIOBuffer):
     A buffer whose bytes are in the kernel.  It has one reader, and both sides are plain connections.
 
     @ivar pipe: itself: what a connection looks for that could splice.
-    @ivar held: the pipe that the bytes are in; C{None} when there are none.
+    @ivar held: the pipe that the bytes are in, or the bytes themselves; C{None} when there are none.
     """
 
     __slots__ = ("held",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: Pipe | None = None
+        self.held: Pipe | memoryview | None = None
 
     @property
     def pipe(self) -> "PipeBuffer":
@@ -107,11 +123,13 @@ class PipeBuffer(MIOBuffer):
 
         @return: the bytes; 0: the peer has ended; -1: there is no room.
         @raise BlockingIOError: the socket has none.
-        @raise OSError: the socket is broken, or there are no descriptors left.
+        @raise OSError: the socket is broken.
         """
         if self.held is not None:
             return -1
-        pipe = take_pipe()
+        pipe = _pipe_if_any()
+        if pipe is None:
+            return self._keep(os.read(fd, min(limit, COPIED_BYTES)))
         try:
             n = os.splice(fd, pipe.into, min(limit, PIPE_BYTES), flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
         except OSError:
@@ -128,11 +146,19 @@ class PipeBuffer(MIOBuffer):
         """Put bytes that were read before into the pipe; as many as it takes."""
         if self.held is not None:
             return -1
-        pipe = take_pipe()
+        pipe = _pipe_if_any()
+        if pipe is None:
+            return self._keep(bytes(data))
         n = os.write(pipe.into, data)
         self.held = pipe
         self._count(n)
         return n
+
+    def _keep(self, data: bytes) -> int:
+        if data:
+            self.held = memoryview(data)
+            self._count(len(data))
+        return len(data)
 
     def _count(self, n: int) -> None:
         for reader in self.readers:
@@ -146,6 +172,11 @@ class PipeBuffer(MIOBuffer):
         """
         pipe = self.held
         assert pipe is not None and self.sole is not None
+        if isinstance(pipe, memoryview):
+            n = os.write(fd, pipe[:limit])
+            self.sole.avail -= n
+            self.held = pipe[n:] if self.sole.avail else None
+            return n
         n = os.splice(pipe.out, fd, limit, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
         self.sole.avail -= n
         if not self.sole.avail:
@@ -160,7 +191,7 @@ class PipeBuffer(MIOBuffer):
     def close(self) -> None:
         """Throw away what is in it."""
         pipe, self.held = self.held, None
-        if pipe is not None:
+        if isinstance(pipe, Pipe):
             pipe.close()
         for reader in self.readers:
             reader.avail = 0
