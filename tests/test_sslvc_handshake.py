@@ -723,6 +723,47 @@ class HookTests(Handshaking):
                 self.assert_gone(vc)
                 vc.reenable_hook()
 
+    def test_told_of_the_close(self) -> None:
+        """Hooks of the close are told once, in order, however it ends, and nobody waits for them (S081)."""
+        for point in (None, *self.POINTS[:4]):
+            told: list[str] = []
+
+            def first(vc: Any, told: list[str] = told) -> Any:
+                told.append("first")
+                return Deferred()
+
+            async def second(vc: Any, told: list[str] = told) -> None:
+                told.append("second")
+
+            parked = {} if point is None else {point: lambda vc: PARKED}
+            vc, sock = self.accept(hooks=hook_set(vconn_close=[first, second], **parked))
+            self.waiting(vc)
+            self.run_peers(self.client(sock))
+            self.assertEqual([], told)
+            vc.do_io_close()
+            self.reactor.settle()
+            self.assertEqual(["first", "second"], told, point)
+            self.assert_gone(vc)
+
+    def test_broken_hooks_of_the_close(self) -> None:
+        """A bug in one is told to us, and keeps neither the next from being told nor the connection from its end."""
+        told: list[Any] = []
+
+        def broken(vc: Any) -> None:
+            raise RuntimeError("a bug")
+
+        async def broken_later(vc: Any) -> None:
+            raise RuntimeError("another")
+
+        vc, sock = self.accept(hooks=hook_set(vconn_close=[broken, broken_later, told.append]))
+        self.waiting(vc)
+        self.run_peers(self.client(sock))
+        vc.do_io_close()
+        self.reactor.settle()
+        self.assertEqual([vc], told)
+        self.assert_gone(vc)
+        self.assertEqual(2, len(self.flushLoggedErrors(RuntimeError)))
+
     def test_answer_after_the_end(self) -> None:
         """An answer for a connection that is gone is nothing at all, and keeps nothing alive."""
         for point in self.POINTS:

@@ -69,7 +69,7 @@ from atstls.tls import alerts, engine
 from atstls.tls.certificates import printable
 from atstls.tls.clienthello import ClientHello, HelloReader, HelloState
 from atstls.tls.engine import Engine, client_engine, server_engine
-from atstls.tls.hooks import HookPoint, HookSet, HookWalk
+from atstls.tls.hooks import HookPoint, HookSet, HookWalk, tell_hooks
 from atstls.tls.nextprotocol import SSLNextProtocolSet
 from atstls.tls.phases import Move, Phase, moved
 from atstls.tls.policy import ClientPolicy, ServerPolicy
@@ -241,6 +241,19 @@ class SSLNetVConnection(UnixNetVConnection):
             self.read.urgent = False
             self.write.urgent = self._unsent is not None
 
+    def _ask_no_more(self) -> None:
+        """The connection is closed: a hook that has it is not waited for, and those of the close are told, once."""
+        if self._walk is not None:
+            self._walk.forget()
+            self._walk = None
+        hooks, self.hooks = self.hooks, NO_HOOKS
+        if hooks is not NO_HOOKS:
+            point = HookPoint.OUTBOUND_CLOSE if self.is_client else HookPoint.VCONN_CLOSE
+            tell_hooks(self, hooks.at(point), lambda failure: self._hook_broke(failure, point))
+
+    def _hook_broke(self, failure: Failure, point: HookPoint) -> None:
+        self._log.failure("the {point} hook failed for {peer}", failure, point=point.value, peer=self.peer_name())
+
     def _refusal_of(self, failure: Failure | None, point: HookPoint) -> AtsTlsError:
         if self.refusal is not None:
             return self.refusal
@@ -248,7 +261,7 @@ class SSLNetVConnection(UnixNetVConnection):
             return HandshakeFailed("refused by a hook", alerts.HANDSHAKE_FAILURE)
         if isinstance(failure.value, AtsTlsError):
             return failure.value
-        self._log.failure("the {point} hook failed for {peer}", failure, point=point.value, peer=self.peer_name())
+        self._hook_broke(failure, point)
         return HandshakeFailed(f"the {point.value} hook failed", alerts.INTERNAL_ERROR)
 
     def _hook_answered(self) -> None:
@@ -909,9 +922,7 @@ class SSLNetVConnection(UnixNetVConnection):
 
         Not after a handshake that was not done, nor after a failure, nor to a peer whose end came without one.
         """
-        if self._walk is not None:
-            self._walk.forget()
-            self._walk = None
+        self._ask_no_more()
         tls = self.engine
         if tls is None or not self.ready:
             super()._say_goodbye()
@@ -999,9 +1010,7 @@ class SSLNetVConnection(UnixNetVConnection):
         if self.socket is None:
             return
         self._drop_unsent()
-        if self._walk is not None:
-            self._walk.forget()
-            self._walk = None
+        self._ask_no_more()
         super().free()
         self.phase = Phase.CLOSED
         self.engine = None

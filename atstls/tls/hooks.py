@@ -55,6 +55,24 @@ class HookSet:
         return self._hooks.get(point, ())
 
 
+def tell_hooks(vc: Any, hooks: Iterable[Hook], failed: Callable[[Failure], None]) -> None:
+    """
+    Tell C{hooks} of something that none of them can stop, nor hold up: the close of a connection.
+
+    @param failed: told of each that fails, now or later.
+    """
+    for hook in hooks:
+        try:
+            answer = hook(vc)
+            if isinstance(answer, Coroutine):
+                answer = Deferred.fromCoroutine(answer)
+        except Exception:
+            failed(Failure())
+        else:
+            if isinstance(answer, Deferred):
+                answer.addErrback(failed)
+
+
 class HookWalk:
     """
     Asks the hooks of one point about one connection.
