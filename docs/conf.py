@@ -2,7 +2,7 @@
 How the documents are built: C{sphinx-build -W docs docs/_build/html}.
 
 Two pages are made from the code each time, so that they cannot say something else than it does: the reference of the
-configuration, and the table of a connection's moves.  The API reference is made by pydoctor.
+configuration, and the drawing and the table of a connection's moves.  The API reference is made by pydoctor.
 """
 
 import importlib
@@ -57,6 +57,38 @@ def moves_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def moves_drawing() -> str:
+    """
+    The same as a drawing: the phases from top to bottom, the way on between them, and at the right the other ways.
+
+    What leads from many phases to the same one stands once, at the end.
+    """
+    order = list(phases.Phase)
+    common: dict[object, list[object]] = {}
+    for (before, move), after in phases.MOVES.items():
+        common.setdefault((move, after), []).append(before)
+    often = {pair for pair, befores in common.items() if len(befores) > len(order) // 2}
+    lines = []
+    drawn = [phase for phase in order if phase not in {after for _, after in often}]
+    for phase, below in zip(drawn, [*drawn[1:], None], strict=True):
+        moves = [(move, after) for (before, move), after in phases.MOVES.items() if before is phase]
+        moves = [pair for pair in moves if pair not in often]
+        down = [move.value for move, after in moves if after is below]
+        aside = [f"--- {move.value} --> [ {after.value} ]" for move, after in moves if after is not below]
+        box = f"[ {phase.value} ]".ljust(15)
+        lines.append(f"{box}{aside[0] if aside else ''}".rstrip())
+        bar = "|" if down else " "
+        lines.extend(f"    {bar}".ljust(15) + way for way in aside[1:])
+        lines.extend([f"    |  {' or '.join(down)}", "    v"] if down else [""])
+    for move, after in sorted(often, key=lambda pair: order.index(pair[1])):
+        befores = common[move, after]
+        others = [phase.value for phase in order if phase not in befores]
+        but = f" but {', '.join(others)}" if others else ""
+        lines.append(f"from every phase{but}: --- {move.value} --> [ {after.value} ]")
+    return "\n".join(lines) + "\n"
+
+
 GENERATED.mkdir(parents=True, exist_ok=True)
+(GENERATED / "moves.txt").write_text(moves_drawing(), encoding="utf-8")
 (GENERATED / "moves.rst").write_text(moves_table(), encoding="utf-8")
 (GENERATED / "configuration_reference.rst").write_text(reference.reference_rst(), encoding="utf-8")
