@@ -262,29 +262,67 @@ class SpliceTests(Tunnelling):
         gc.collect()
         self.assertEqual([], splice._pool)
 
-    def test_no_descriptors_for_the_hello(self) -> None:
-        """Without a descriptor for a pipe that tunnel ends, both sides of it, without a traceback; others go on."""
-        _tunnel, other_peer, other_origin, _cont, other_hello = self.blind()
+    def no_pipes(self, error: int = errno.EMFILE) -> Any:
+        """From here on there is no descriptor for a pipe."""
         empty_pool()
-        with mock.patch.object(splice, "Pipe", side_effect=OSError(errno.EMFILE, "too many open files")):
-            tunnel_, _peer, _origin, cont, _hello = self.blind()
-            self.assertEqual(errno.EMFILE, tunnel_.there.result)
-            self.assertEqual((["ERROR"], []), (cont.events, self.flush_failures()))
-            self.assertEqual(2, len(self.handler.open_list))
-        other_peer.sock.send(b"more")
-        self.reactor.settle()
-        other_origin.pump()
-        self.assertTrue(other_origin.plain == other_hello + b"more")
+        return mock.patch.object(splice.os, "pipe2", side_effect=OSError(error, "no more"))
+
+    def test_no_descriptors_for_the_hello(self) -> None:
+        """Without a descriptor for a pipe a tunnel comes by memory: all of it arrives, from the hello on."""
+        for error in (errno.EMFILE, errno.ENFILE):
+            with self.no_pipes(error):
+                _tunnel, peer, origin, cont, hello = self.blind()
+                peer.sock.send(b"more")
+                self.reactor.settle()
+                origin.pump()
+            self.assertTrue(origin.plain == hello + b"more")
+            self.assertEqual(([], []), (cont.events, self.flush_failures()))
 
     def test_no_descriptors_in_the_middle(self) -> None:
-        """The same when the descriptors run out later."""
-        _tunnel, peer, _origin, cont, _hello = self.blind()
-        empty_pool()
-        with mock.patch.object(splice, "Pipe", side_effect=OSError(errno.EMFILE, "too many open files")):
+        """The same when the descriptors run out later, and are there again later still; a reset is still a reset."""
+        _tunnel, peer, origin, cont, hello = self.blind(tcp=True)
+        with self.no_pipes():
             peer.sock.send(b"more")
             self.reactor.settle()
-        self.assertEqual([], self.flush_failures())
+            origin.pump()
+        peer.sock.send(b" and more")
+        self.reactor.settle()
+        origin.pump()
+        self.assertTrue(origin.plain == hello + b"more and more")
+        with self.no_pipes():
+            reset(origin.sock)
+            self.reactor.settle()
         self.over(cont, "ERROR")
+
+    def test_no_descriptors_and_a_slow_reader(self) -> None:
+        """Nothing is lost when the origin takes little at a time, and no more is read than fits."""
+        _tunnel, peer, origin, _cont, hello = self.blind()
+        data = random.Random(7).randbytes(3_000_000)
+        sent = 0
+        with self.no_pipes():
+            origin.paused = True
+            while True:
+                try:
+                    sent += peer.sock.send(data[sent : sent + 100_000])
+                except BlockingIOError:
+                    break
+                self.reactor.settle()
+            self.assertLess(sent, len(data))
+            self.assertFalse(_tunnel.there._buffer.has_room())
+            origin.paused = False
+            for _ in range(1000):
+                origin.pump()
+                self.reactor.settle()
+                if len(origin.plain) == len(hello) + sent:
+                    break
+        self.assertTrue(origin.plain == hello + data[:sent])
+
+    def test_other_errors_of_pipes(self) -> None:
+        """What is not a lack of descriptors ends the tunnel."""
+        with self.no_pipes(errno.ENOMEM):
+            tunnel_, _peer, _origin, cont, _hello = self.blind()
+        self.assertEqual(errno.ENOMEM, tunnel_.there.result)
+        self.assertEqual((["ERROR"], []), (cont.events, self.flush_failures()))
 
     def test_target_gone(self) -> None:
         """An origin that is gone while bytes are on their way ends the tunnel."""
