@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -584,9 +585,13 @@ class ListenTests(EdgeTestCase):
         with socket.create_server(("127.0.0.1", 0)) as inherited:
             # What systemd does: the sockets are descriptors from 3 on, and the environment names them.
             port, fd = inherited.getsockname()[1], inherited.fileno()
-            says = f'export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web; exec "$@" 3<&{fd}'
+            does = (
+                f"import os, sys; os.dup2({fd}, 3)\n"
+                "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='web')\n"
+                "os.execv(sys.argv[1], sys.argv[1:])"
+            )
             edge = self.start(
-                "[listen https]\nsystemd = web\n", descriptors=(fd,), prefix=("sh", "-c", says, "sh"),
+                "[listen https]\nsystemd = web\n", descriptors=(fd,), prefix=(sys.executable, "-c", does),
             )  # fmt: skip
             self.assertEqual(port, edge.port())
             self.assertEqual("1.1 200", self.curl(port, "--http1.1")[0])
