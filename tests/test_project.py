@@ -1,16 +1,19 @@
 # -*- test-case-name: tests.test_project -*-
 """
-What stands around the package says what is so: the sample configuration, and the README.
+What stands around the package says what is so: the sample configuration, the README, and the news.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import attrs
 import trustme
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from atstls.edge.config import default_configuration, load
 
@@ -68,6 +71,49 @@ class ReadmeTests(SynchronousTestCase):
         self.assertTrue(targets)
         self.assertEqual([target for target in targets if not (ROOT / target).exists()], [])
 
+    def test_no_code_across_lines(self) -> None:
+        """What stands between backticks can be copied: no line ends within."""
+        prose = re.sub(r"(?ms)^```.*?^```$", "", README)
+        self.assertEqual([], [line for line in prose.splitlines() if line.count("`") % 2])
+
     def test_places_to_be_filled_are_marked(self) -> None:
         """The cost table is put in by a program, which looks for these lines."""
         self.assertRegex(README, r"(?s)<!-- cost table -->\n.*?<!-- end -->")
+
+
+class NewsTests(SynchronousTestCase):
+    """
+    What changed, for users.
+    """
+
+    FRAGMENTS = ROOT / "docs" / "newsfragments"
+
+    def fragments(self) -> list[Path]:
+        return [path for path in sorted(self.FRAGMENTS.iterdir()) if path.suffix != ".rst"]
+
+    def test_fragments_are_of_a_kind_that_is_known(self) -> None:
+        """Others would be left out of the changelog, and nobody would notice."""
+        kinds = {".feature", ".bugfix", ".doc", ".removal", ".misc"}
+        self.assertEqual([], [path.name for path in self.fragments() if path.suffix not in kinds])
+
+    def test_fragments_are_one_sentence(self) -> None:
+        """As docs/newsfragments/README.rst has it."""
+        for path in self.fragments():
+            text = path.read_text(encoding="utf-8").strip()
+            self.assertTrue(text.endswith("."), path.name)
+            self.assertNotIn(".  ", text, path.name)
+
+    def test_changelog(self) -> None:
+        """towncrier makes a changelog of them: each is in it, with nothing about issues behind it."""
+        try:
+            importlib.import_module("towncrier")
+        except ImportError:
+            raise SkipTest("towncrier is not installed") from None
+        command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "1.2.3", "--date", "2000-01-02"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        self.assertEqual(0, done.returncode, done.stderr)
+        told = " ".join(done.stdout.split())
+        self.assertIn("atstls 1.2.3 (2000-01-02)", told)
+        self.assertNotIn("()", told)
+        for path in self.fragments():
+            self.assertIn(" ".join(path.read_text(encoding="utf-8").split()), told, path.name)
