@@ -231,7 +231,7 @@ class SSLConfig:
         "server.TLSv1_3.cipher_suites",
         Ciphers(tls13=True),
         "",
-        "OpenSSL's list of suites for TLS 1.3; empty is OpenSSL's own.",
+        "OpenSSL's list of suites for TLS 1.3; empty is all that it has, AES-128 first.",
     )
     server_honor_cipher_order: bool = key(
         "server.honor_cipher_order", Switch(), True, "Whether our order of ciphers counts, and not the client's."
