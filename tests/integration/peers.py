@@ -308,7 +308,7 @@ class Figures:
         """Processor time so far."""
         return int((self._proc / "schedstat").read_text().split()[0]) / 1e9
 
-    def load(self, seconds: float = 0.2) -> float:
+    def load(self, seconds: float = 0.1) -> float:
         """The part of a processor that it takes now."""
         before = self.busy_seconds
         time.sleep(seconds)
@@ -371,7 +371,7 @@ class SharedEdgeTestCase(EdgeTestCase):
         if not _shared or _shared[-1].owner is not type(self) or _shared[-1].edge.process.poll() is not None:
             _stop()
             _shared.append(_Shared(type(self)))
-            self.warm_up(_shared[-1].port)
+            self.warm_up(_shared[-1].figures)
         shared = _shared[-1]
         self.edge, self.port, self.figures = shared.edge, shared.port, shared.figures
         # The one before may still have something to close.
@@ -380,8 +380,8 @@ class SharedEdgeTestCase(EdgeTestCase):
         self._log_read = len(self.edge.log)
         self.ends: list[Any] = []
 
-    def warm_up(self, port: int) -> None:
-        """What is done once before anything is counted."""
+    def warm_up(self, figures: Figures) -> None:
+        """What is done once, when the program has started."""
 
     def tearDown(self) -> None:
         for end in self.ends:
