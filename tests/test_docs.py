@@ -22,7 +22,7 @@ from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_64K, BUFFER_SIZE_INDEX
 from atstls.net.cop import LOST_SECONDS
 from atstls.net.handler import TURNS_A_RUN, WIRE_BYTES
 from atstls.session.protocol import HIGH_WATER_BYTES
-from atstls.session.splice import PIPE_BYTES
+from atstls.session.splice import COPIED_BYTES, PIPE_BYTES
 from atstls.session.tunnel import HALF_CLOSE_SECONDS
 from atstls.ssl.sslvc import BATCH_BYTES, DISCARD_BYTES, LINGER_SECONDS, RECEIVE_BYTES
 from atstls.tls.clienthello import LIMIT_BYTES
@@ -194,6 +194,7 @@ class FigureTests(SynchronousTestCase):
                 f"has {LOST_SECONDS:g} seconds",
                 f"A ClientHello has {LIMIT_BYTES >> 10} KiB",
                 f"up to {TURNS_A_RUN} turns",
+                f"{COPIED_BYTES >> 10} KiB at a time are copied",
             ),
             "life_of_a_read": (
                 f"up to {RECEIVE_BYTES >> 10} KiB are taken from the kernel",
