@@ -99,3 +99,7 @@ class OpenFailed(AtsTlsError):
     def __init__(self, lerrno: int, reason: str = "") -> None:
         super().__init__(reason or lerrno_words(lerrno))
         self.lerrno = lerrno
+
+
+class NameNotFound(OpenFailed):
+    """The name of the host that was to be connected to has no address."""

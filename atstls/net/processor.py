@@ -16,7 +16,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IReactorPluggableNameResolver, IResolutionReceiver
 from zope.interface import implementer
 
-from atstls.errors import AtsTlsError, OpenFailed
+from atstls.errors import AtsTlsError, NameNotFound, OpenFailed
 from atstls.events import (
     ENET_CONNECT_TIMEOUT,
     ENET_THROTTLING,
@@ -147,7 +147,7 @@ class _Connect(Action):
         self._addresses: list[Address] = []
         self._vc: UnixNetVConnection | None = None
         self._resolution: Any = None
-        self._last_failure = OpenFailed(errno.EHOSTUNREACH, "the name has no address")
+        self._last_failure: OpenFailed = NameNotFound(errno.EHOSTUNREACH, "the name has no address")
 
     def begin(self) -> Action:
         address = self._address
@@ -220,6 +220,7 @@ class _Connect(Action):
         if error:
             vc.do_io_close()
             self._last_failure = OpenFailed(error, reason)
+            self._last_failure.__cause__ = vc.error
             self._try_next()
         else:
             vc.do_io_write(None, 0, None)
