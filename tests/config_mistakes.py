@@ -428,6 +428,31 @@ port = 1
 factory = tests.test_config:not_a_factory
 -> [listen a] factory: tests.test_config:not_a_factory is neither a protocol factory nor callable, allowed: package.module:NAME, an IProtocolFactory, or a callable that takes the reactor and returns one
 
+[listen a]
+port = 1
+hook.client_hello = tests.test_config
+-> [listen a] hook.client_hello: 'tests.test_config' is not of the form package.module:NAME, allowed: a list of package.module:NAME, callables that take the connection
+
+[listen a]
+port = 1
+hook.cert = tests.test_config:no_such
+-> [listen a] hook.cert: module tests.test_config has no no_such, allowed: a list of package.module:NAME, callables that take the connection
+
+[ssl]
+hook.vconn_close = os:getpid, tests.test_config:not_a_factory
+-> [ssl] hook.vconn_close: tests.test_config:not_a_factory is not callable, allowed: a list of package.module:NAME, callables that take the connection
+
+[ssl]
+hook.client_hell = os:getpid
+-> [ssl] hook.client_hell: unknown key, allowed: hook.client_hello (the nearest)
+
+[listen a]
+port = 1
+flags = plain
+hook.vconn_start = os:getpid
+hook.outbound_start = os:getpid
+-> [listen a] hook.vconn_start: has no use on a listener without TLS, allowed: with flags = ssl
+
 [certificate a]
 -> [certificate a] ssl_cert_name: there is no certificate, allowed: one file or more
 

@@ -46,11 +46,14 @@ from atstls.edge.values import keys_of, shown
 from atstls.errors import ConfigurationError
 from atstls.tls.certificates import self_signed
 from atstls.tls.contexts import ClientVerification
+from atstls.tls.hooks import HookPoint
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 from tests.config_mistakes import mistakes
 
 a_factory = Factory.forProtocol(Protocol)
 not_a_factory = 7
+
+HOOKS = ("os:getpid", "os.path:join")
 
 
 class Several:
@@ -383,6 +386,7 @@ class DefaultTests(ConfigurationTestCase):
                 "client_cert_filename": None,
                 "client_private_key_filename": None,
                 "client_alpn_protocols": (),
+                **{f"hook_{point.value}": () for point in HookPoint},
             },
         )
 
@@ -466,6 +470,9 @@ class ValueTests(ConfigurationTestCase):
             (SNIConfig, "client_cert", "both.pem", here / "both.pem"),
             (SNIConfig, "inbound_port_ranges", "443, 8000-8999", ((443, 443), (8000, 8999))),
         ]
+        for point in HookPoint:
+            for settings in SSLConfig, ListenConfig:
+                self.values.append((settings, f"hook.{point.value}", "os:getpid, os.path:join", HOOKS))
 
     def loaded(self, settings: Any, text: str) -> Any:
         """The one object that comes of a section with C{text} in it, and with what must be in it too."""

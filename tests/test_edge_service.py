@@ -27,6 +27,8 @@ from atstls.edge.service import CannotStart, Edge, Signals
 from atstls.edge.welcome import Files, Welcome, files_site, welcome_site
 from atstls.errors import ConfigurationError
 from atstls.net.poll import EdgePollDescriptor
+from atstls.ssl.accept import SSLNetAccept
+from atstls.tls.hooks import HookPoint
 from tests.support import HandReactor, received, unix_pair
 
 NOBODY = ListenFDs([])
@@ -226,6 +228,18 @@ class EdgeTests(SynchronousTestCase):
         client = self.client(edge)
         client.send(b"ping")
         self.reactor.turn_until(lambda: received_once(client) == b"ping")
+
+    def test_a_new_plan_has_its_own_hooks(self) -> None:
+        """The next connection meets the new plan's hooks, and the route is decided before they are asked."""
+        edge = self.edge(ListenConfig(name="https", port=0, hook_client_hello=("os:getpid",)))
+        self.start(edge)
+        listener = edge.listeners[0]
+        accept = listener.accept
+        assert isinstance(accept, SSLNetAccept)
+        self.assertEqual((listener._decide, os.getpid), accept.hooks.at(HookPoint.CLIENT_HELLO))
+        listens = (ListenConfig(name="https", port=0, hook_client_hello=("os:getppid",)),)
+        listener.plan = build(Configuration(listens=listens), edge.machinery).listeners[0]
+        self.assertEqual((listener._decide, os.getppid), accept.hooks.at(HookPoint.CLIENT_HELLO))
 
 
 def received_once(sock: socket.socket) -> bytes:

@@ -2,6 +2,8 @@
 Tests for L{atstls.tls.hooks}: asking, waiting, and answers that come when nobody waits.
 """
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from atstls.tls.hooks import PARKED, Hook, HookPoint, HookSet, HookWalk
+from atstls.errors import LocalError
+from atstls.tls.hooks import PARKED, Hook, HookPoint, HookSet, HookWalk, ParkedHook
 
 
 class HookSetTests(SynchronousTestCase):
@@ -225,6 +228,85 @@ class HookWalkTests(SynchronousTestCase):
             self.notes.clear()
             self.walk(self.hook("a", answer, act=lambda: self.current.forget()), self.hook("b"))
             self.assertEqual(["a"], self.notes)
+
+    def park(self) -> ParkedHook:
+        """What the hook that is being asked gets from C{vc.park()}."""
+        return self.current.park(lambda function, *arguments: function(*arguments))
+
+    def keeping(self, name: str, handles: list[ParkedHook]) -> Hook:
+        """A hook that keeps the connection."""
+
+        def ask(vc: Any) -> Any:
+            self.notes.append(name)
+            handles.append(self.park())
+            return handles[-1]
+
+        return ask
+
+    def begin(self, *hooks: Hook) -> HookWalk:
+        """A walk that is known before it begins."""
+        self.current = HookWalk(
+            self.vc, HookPoint.CERT, hooks, lambda: self.notes.append("answered"), lambda why: self.notes.append(why)
+        )
+        self.current.go_on()
+        return self.current
+
+    def test_a_handle_answers_for_its_hook_alone(self) -> None:
+        """However late or often it is used, it never speaks for the next hook (A124)."""
+        handles: list[ParkedHook] = []
+        walk = self.begin(self.keeping("a", handles), self.keeping("veto", handles))
+        self.assertTrue(walk.waiting)
+        handles[0].reenable()
+        handles[0].reenable()
+        walk.go_on()
+        self.assertEqual((["a", "answered", "veto"], True), (self.notes, walk.waiting))
+        handles[0].reenable()
+        handles[0].reenable(Failure(ValueError("not mine to say")))
+        self.assertTrue(walk.waiting, "the veto was overruled")
+        handles[1].reenable(Failure(ValueError("no")))
+        walk.go_on()
+        self.assertEqual("no", str(self.notes[-1].value))
+        handles[1].reenable()
+        walk.go_on()
+        self.assertEqual(5, len(self.notes))
+
+    def test_a_handle_used_from_within(self) -> None:
+        """An answer before the handle is returned is an answer at once."""
+
+        def hook(vc: Any) -> Any:
+            handle = self.park()
+            handle.reenable()
+            return handle
+
+        walk = self.begin(hook, self.hook("b"))
+        self.assertEqual((["b", None], False), (self.notes, walk.waiting))
+
+    def test_no_handle_for_who_is_not_asked(self) -> None:
+        """It is for hooks, while they are asked."""
+        handles: list[ParkedHook] = []
+        self.begin(self.keeping("a", handles))
+        self.assertRaises(LocalError, self.park)
+        handles[0].reenable()
+        self.current.go_on()
+        self.assertRaises(LocalError, self.park)
+
+    def test_a_handle_keeps_nothing_alive(self) -> None:
+        """Who keeps a handle for ever does not keep the connection."""
+
+        class Connection:
+            pass
+
+        handles: list[ParkedHook] = []
+        connection = Connection()
+        gone = weakref.ref(connection)
+        self.vc = connection
+        self.begin(self.keeping("a", handles), self.keeping("b", handles)).forget()
+        handles[0].reenable()
+        self.vc = object()
+        del connection
+        gc.collect()
+        self.assertIsNone(gone())
+        self.assertEqual(["a"], self.notes)
 
     def test_second_answer_of_a_hook_is_not_the_next_ones(self) -> None:
         """A hook that calls reenable and whose Deferred fires later as well has not answered for the next hook."""

@@ -3,6 +3,7 @@ Which way connections go: L{atstls.edge.routes}, what is built for it, and the d
 """
 
 import errno
+import os
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from atstls.net.connection import NetVCOptions
 from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL, TRANSPORT_DEFAULT
 from atstls.session.protocol import ProtocolSessionAccept
 from atstls.tls import alerts
+from atstls.tls.hooks import HookPoint
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 from tests.integration.twistd import write_certificate
 from tests.support import HandReactor, OverBothPolls, RecordingContinuation
@@ -403,6 +405,36 @@ class BuildTests(SynchronousTestCase):
         )
         assert one is not None and two is not None
         self.assertIsNot(one.front, two.front)
+
+    def test_hooks(self) -> None:
+        """Those of all listeners come before a listener's own; those towards the next host go with its policy."""
+        ssl = SSLConfig(hook_client_hello=("os:getpid",), hook_outbound_start=("os:getpid",))
+        plan = self.plan(
+            self.listen(name="a", hook_client_hello=("os:getppid",), hook_cert=("os:getuid",)),
+            self.listen(name="b", forward_route=forward(1)),
+            self.listen(name="c", partial_blind_route=partial_blind(1), hook_outbound_close=("os:getuid",)),
+            self.listen(name="d", partial_blind_route=partial_blind(1), flags=frozenset(["plain"])),
+            ssl=ssl,
+        )
+        a, b, c, d = plan.listeners
+        first = (HookPoint.CLIENT_HELLO, os.getpid)
+        self.assertEqual((first, (HookPoint.CLIENT_HELLO, os.getppid), (HookPoint.CERT, os.getuid)), a.hooks)
+        self.assertEqual((first,), b.hooks)
+        outward = []
+        for plan_of in (c, d):
+            destination = plan_of.table.default.destination
+            assert isinstance(destination, OnwardTLS)
+            hooks = destination.policies[None].hooks
+            assert hooks is not None
+            outward.append((hooks.at(HookPoint.OUTBOUND_START), hooks.at(HookPoint.OUTBOUND_CLOSE)))
+        self.assertEqual([((os.getpid,), (os.getuid,)), ((os.getpid,), ())], outward)
+
+    def test_a_hook_that_has_gone(self) -> None:
+        """What was there when the file was read, and is not any more, is a line like every other mistake."""
+        with attrs.validators.disabled():
+            listen = self.listen(hook_cert=("os:no_such",))
+        errors = self.assertRaises(ConfigurationErrors, self.plan, listen)
+        self.assertEqual(["built-in default: [listen https] hook.cert: module os has no no_such"], errors.lines)
 
     def test_protocols_of_a_page(self) -> None:
         """A page is served over what is configured, in that order, as far as pages are."""

@@ -17,7 +17,7 @@ from OpenSSL._util import lib
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from atstls.errors import HandshakeFailed, HandshakeTimeout, PeerError, PeerVanished, VerifyFailed
+from atstls.errors import HandshakeFailed, HandshakeTimeout, LocalError, PeerError, PeerVanished, VerifyFailed
 from atstls.events import ENET_SSL_CONNECT_FAILED, ENET_SSL_FAILED, VC_EVENT_READ_COMPLETE
 from atstls.eventsystem.iobuffer import MIOBuffer
 from atstls.eventsystem.vio import SHUTDOWN_WRITE
@@ -665,6 +665,49 @@ class HookTests(Handshaking):
             thread.join()
 
         self.answer_later(from_thread, lambda vc: PARKED)
+
+    def test_handle(self) -> None:
+        """So does what park() gives, from here or from another thread; used again it says nothing for the next hook."""
+
+        def from_thread(asked: Any) -> None:
+            thread = threading.Thread(target=asked[1].reenable)
+            thread.start()
+            thread.join()
+
+        self.answer_later(lambda asked: asked[1].reenable(), lambda vc: vc.park())
+        self.answer_later(from_thread, lambda vc: vc.park())
+        handles: list[Any] = []
+
+        def keep(vc: Any) -> Any:
+            handles.append(vc.park())
+            return handles[-1]
+
+        vc, sock = self.accept(hooks=hook_set(client_hello=[keep, keep]))
+        self.assertRaises(LocalError, vc.park)
+        cont = self.waiting(vc)
+        peer = self.client(sock)
+        self.run_peers(peer)
+        handles[0].reenable()
+        self.run_peers(peer)
+        handles[0].reenable()
+        self.run_peers(peer)
+        self.assertEqual((2, []), (len(handles), cont.events))
+        handles[1].reenable(Failure(HandshakeFailed("no", alerts.ACCESS_DENIED)))
+        self.run_peers(peer)
+        self.assertEqual(["ERROR"], cont.events)
+        handles[1].reenable()
+        self.assert_one_line("no")
+
+    def test_a_refusal_stands(self) -> None:
+        """A hook cannot make a tunnel of what one before it has refused."""
+        vc, sock = self.accept(
+            hooks=hook_set(client_hello=[lambda vc: vc.refuse(alerts.ACCESS_DENIED, "not you"), lambda vc: vc.tunnel()])
+        )
+        cont = self.waiting(vc)
+        peer = self.client(sock)
+        self.run_peers(peer)
+        self.assertEqual(["ERROR"], cont.events)
+        self.assertEqual(alerts.ACCESS_DENIED, alert_in_clear(peer.raw))
 
     def test_parked_and_answered_from_within(self) -> None:
         """An answer before PARKED is returned is an answer at once."""

@@ -19,12 +19,13 @@ Source: behaviour 1.25, 1.27; rows A001-A003, A016, A020, A022-A027, A040-A051, 
 
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
 
 from atstls.edge.config import CertificateConfig, Configuration, ConfigurationErrors, ListenConfig, SNIConfig
+from atstls.edge.hookkeys import OUTBOUND_POINTS, load_hook
 from atstls.edge.loops import loops
 from atstls.edge.onward import HTTP2, Onward, OnwardTLS
 from atstls.edge.places import Route, RouteKind, load_factory
@@ -49,9 +50,12 @@ from atstls.tls.contexts import (
     client_context,
     front_context,
 )
+from atstls.tls.hooks import Hook, HookPoint, HookSet
 from atstls.tls.policy import ClientPolicy, ServerPolicy
 
 T = TypeVar("T")
+
+Hooks: TypeAlias = tuple[tuple[HookPoint, Hook], ...]
 
 _GOES_ON = (RouteKind.FORWARD, RouteKind.PARTIAL_BLIND)
 
@@ -81,10 +85,12 @@ class ListenerPlan:
 
     @ivar config: its section.
     @ivar table: the rules for its connections.
+    @ivar hooks: who else is asked about them, in order.
     """
 
     config: ListenConfig
     table: RouteTable
+    hooks: Hooks = ()
 
 
 @frozen(eq=False)
@@ -130,7 +136,8 @@ class _Builder:
         self.factories: list[Any] = []
         self._destinations: dict[object, IContinuation | None] = {}
         self._policies: dict[ServerSettings, ServerPolicy | None] = {}
-        self._client_policies: dict[ClientSettings, ClientPolicy] = {}
+        self._client_policies: dict[tuple[ClientSettings, Hooks], ClientPolicy] = {}
+        self._hooks: dict[str, Hooks] = {}
         self._shown_to_origins: Certificate | None = None
         net = configuration.net
         self._client_options = NetVCOptions(
@@ -239,8 +246,9 @@ class _Builder:
 
     def _listener(self, listen: ListenConfig) -> ListenerPlan | None:
         section = f"[listen {listen.name}]"
+        self._hooks[listen.name] = hooks = self._load_hooks(listen)
         if "plain" in listen.flags:
-            destination = self._destination(section, listen.route, plain=True)
+            destination = self._destination(section, listen.route, listen, plain=True)
             if destination is None:
                 return None
             return ListenerPlan(listen, RouteTable(Rule(section, listen.route.kind, destination), {}))
@@ -252,7 +260,19 @@ class _Builder:
         }
         if default is None or None in by_name.values():
             return None
-        return ListenerPlan(listen, RouteTable(default, {name: rule for name, rule in by_name.items() if rule}))
+        table = RouteTable(default, {name: rule for name, rule in by_name.items() if rule})
+        return ListenerPlan(listen, table, tuple(pair for pair in hooks if pair[0] not in OUTBOUND_POINTS))
+
+    def _load_hooks(self, listen: ListenConfig) -> Hooks:
+        """Those of all listeners, and then those of this one."""
+        found = []
+        for place, config in (("[ssl]", self.configuration.ssl), (f"[listen {listen.name}]", listen)):
+            for point, name in config.hook_names():
+                try:
+                    found.append((point, load_hook(name)))
+                except ValueError as exc:
+                    self._complain(f"{place} hook.{point.value}", str(exc))
+        return tuple(found)
 
     def _rule(self, section: str, listen: ListenConfig, sni: SNIConfig | None, settings: ServerSettings) -> Rule | None:
         route = listen.route
@@ -265,7 +285,7 @@ class _Builder:
             )
         # The section that names the route is the one to tell about it.
         whose = section if sni is None or sni.route is not None else f"[listen {listen.name}]"
-        destination = self._destination(whose, route, sni=sni)
+        destination = self._destination(whose, route, listen, sni=sni)
         policy = self._policy(section, settings)
         if destination is None or policy is None:
             return None
@@ -299,17 +319,27 @@ class _Builder:
     # Destinations.
 
     def _destination(
-        self, section: str, route: Route, *, sni: SNIConfig | None = None, plain: bool = False
+        self, section: str, route: Route, listen: ListenConfig, *, sni: SNIConfig | None = None, plain: bool = False
     ) -> IContinuation | None:
-        # Rules for several listeners share their destinations.  What a rule says about origins is part of it.
-        demands = None if sni is None else (sni.verify_server_policy, sni.verify_server_properties)
-        key = (section, route, demands if route.kind is RouteKind.PARTIAL_BLIND else None, plain)
+        # Rules for several listeners share their destinations.  What holds towards origins is part of it.
+        key: tuple[object, ...] = (section, route, plain)
+        hooks: Hooks = ()
+        if route.kind is RouteKind.PARTIAL_BLIND:
+            hooks = tuple(pair for pair in self._hooks[listen.name] if pair[0] in OUTBOUND_POINTS)
+            key += (hooks, None if sni is None else (sni.verify_server_policy, sni.verify_server_properties))
         if key not in self._destinations:
             place = f"{section} {route.kind.value}" if route.kind is not RouteKind.WELCOME else section
-            self._destinations[key] = self._tried(place, lambda: self._new_destination(place, route, sni, plain))
+            self._destinations[key] = self._tried(place, lambda: self._new_destination(place, route, sni, plain, hooks))
         return self._destinations[key]
 
-    def _new_destination(self, place: str, route: Route, sni: SNIConfig | None, plain: bool) -> IContinuation:
+    def _new_destination(
+        self,
+        place: str,
+        route: Route,
+        sni: SNIConfig | None,
+        plain: bool,
+        hooks: Hooks,
+    ) -> IContinuation:
         reactor = self.machinery.reactor
         if route.kind is RouteKind.WELCOME:
             return self._protocol(welcome_site(reactor))
@@ -330,7 +360,7 @@ class _Builder:
                 self._client_options,
                 connect_seconds,
                 half_close_seconds,
-                policies=self._policies_for_origins(sni),
+                policies=self._policies_for_origins(sni, hooks),
                 name=None if route.target is None else route.target[0],
             )
         return Onward(
@@ -347,7 +377,7 @@ class _Builder:
         self.factories.append(factory)
         return ProtocolSessionAccept(factory, self.machinery.reactor)
 
-    def _policies_for_origins(self, sni: SNIConfig | None) -> dict[bytes | None, ClientPolicy]:
+    def _policies_for_origins(self, sni: SNIConfig | None, hooks: Hooks) -> dict[bytes | None, ClientPolicy]:
         ssl = self.configuration.ssl
         policy, properties = ssl.client_verify_server_policy, ssl.client_verify_server_properties
         if sni is not None and sni.verify_server_policy is not None:
@@ -363,10 +393,10 @@ class _Builder:
             policy=policy,
             properties=properties,
         )
-        policies: dict[bytes | None, ClientPolicy] = {None: self._client_policy(settings)}
+        policies: dict[bytes | None, ClientPolicy] = {None: self._client_policy(settings, hooks)}
         names = {HTTP2} | {name for listen in self.configuration.listens for name in listen.alpn}
         for name in sorted(names):
-            policies[name] = self._client_policy(evolve(settings, alpn=(name,)))
+            policies[name] = self._client_policy(evolve(settings, alpn=(name,)), hooks)
         return policies
 
     def _client_certificate(self) -> Certificate | None:
@@ -375,18 +405,20 @@ class _Builder:
             self._shown_to_origins = _load_pair(ssl.client_cert_filename, ssl.client_private_key_filename)
         return self._shown_to_origins
 
-    def _client_policy(self, settings: ClientSettings) -> ClientPolicy:
-        if settings not in self._client_policies:
+    def _client_policy(self, settings: ClientSettings, hooks: Hooks) -> ClientPolicy:
+        key = (settings, hooks)
+        if key not in self._client_policies:
             ssl = self.configuration.ssl
             # The time to connect is the bound of the handshake too: connect_s() gives up then.
-            self._client_policies[settings] = ClientPolicy(
+            self._client_policies[key] = ClientPolicy(
                 client_context(settings),
                 handshake_timeout_seconds=self.configuration.net.connect_timeout,
                 max_record_size=ssl.max_record_size,
                 verify=settings.policy,
                 properties=settings.properties,
+                hooks=HookSet(hooks) if hooks else None,
             )
-        return self._client_policies[settings]
+        return self._client_policies[key]
 
 
 def _load_pair(path: Any, key: Any) -> Certificate:

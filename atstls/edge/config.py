@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from atstls.edge.hookkeys import OUTBOUND_POINTS
 from atstls.edge.inifile import Complaint, Section, read
 from atstls.edge.places import Route, RouteKind, server_pattern
 from atstls.edge.rules import IMPLEMENTED_SNI_KEYS, ROUTE_KEYS, CertificateConfig, ListenConfig, SNIConfig
@@ -276,6 +277,11 @@ class _Loader:
         if first != "port" and first and "interface" in section.entries:
             self._complain(section, f"has no use with {first}", "interface", allowed="with port")
         listen = _made(ListenConfig, values, name=section.name)
+        if "plain" in listen.flags:
+            for point, _ in listen.hook_names():
+                if point not in OUTBOUND_POINTS:
+                    wrong = "has no use on a listener without TLS"
+                    self._complain(section, wrong, f"hook.{point.value}", allowed="with flags = ssl")
         if first in values and first != "port":
             self._is_first(section, (first, values[first]), first)
         # Port 0 is another port each time; and of an interface that cannot be read nothing is known.

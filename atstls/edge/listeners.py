@@ -28,6 +28,7 @@ from atstls.errors import ConfigurationError
 from atstls.net.accept import NetAccept
 from atstls.net.connection import AcceptOptions
 from atstls.session.nextprotocol import SSLNextProtocolAccept
+from atstls.ssl.accept import SSLNetAccept
 from atstls.tls.hooks import HookPoint, HookSet
 from atstls.tls.policy import ServerPolicy
 
@@ -104,19 +105,33 @@ class Listener(Service):
     """
     Listens on one place.
 
-    @ivar plan: what is done with those who come; may be exchanged at any time.
     @ivar accept: the open port; C{None} before and after.
     """
 
     _log = Logger()
 
     def __init__(self, plan: ListenerPlan, machinery: Machinery, net: NetConfig, passed: ListenFDs) -> None:
-        self.plan = plan
+        self._plan = plan
         self.accept: NetAccept | None = None
         self.name = plan.config.name
         self._machinery = machinery
         self._net = net
         self._passed = passed
+
+    @property
+    def plan(self) -> ListenerPlan:
+        """What is done with those who come; may be exchanged at any time."""
+        return self._plan
+
+    @plan.setter
+    def plan(self, plan: ListenerPlan) -> None:
+        self._plan = plan
+        if isinstance(self.accept, SSLNetAccept):
+            self.accept.hooks = self._hooks()
+
+    def _hooks(self) -> HookSet:
+        # What the route demands is in place when others are asked, so that they can put something else there.
+        return HookSet([(HookPoint.CLIENT_HELLO, self._decide), *self._plan.hooks])
 
     def privilegedStartService(self) -> None:  # noqa: N802
         """
@@ -163,8 +178,7 @@ class Listener(Service):
         # The one registered last is the preferred one.  Each connection is offered what its rule says, of these.
         for name in reversed(self.plan.table.default.offered):
             protocols.register_endpoint(name, route)
-        hooks = HookSet([(HookPoint.CLIENT_HELLO, self._decide)])
-        return self._machinery.tls.accept_tls(protocols, options, self._policy, hooks)
+        return self._machinery.tls.accept_tls(protocols, options, self._policy, self._hooks())
 
     def _policy(self) -> ServerPolicy:
         policy = self.plan.table.default.policy

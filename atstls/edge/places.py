@@ -302,6 +302,18 @@ def load_factory(name: str) -> Any:
     @return: an L{IProtocolFactory}, or a callable that takes the reactor and returns one.
     @raise ValueError: it cannot be had, or is neither; the text says why.
     """
+    found = load_name(name)
+    if not IProtocolFactory.providedBy(found) and not callable(found):
+        raise ValueError(f"{name} is neither a protocol factory nor callable")
+    return found
+
+
+def load_name(name: str) -> Any:
+    """
+    Import what C{package.module:NAME} names, whatever it is.
+
+    @raise ValueError: it cannot be had; the text says why.
+    """
     module_name, _, path = name.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
@@ -317,6 +329,4 @@ def load_factory(name: str) -> Any:
             found = getattr(found, part)
         except AttributeError as exc:
             raise ValueError(f"module {module_name} has no {path}") from exc
-    if not IProtocolFactory.providedBy(found) and not callable(found):
-        raise ValueError(f"{name} is neither a protocol factory nor callable")
     return found

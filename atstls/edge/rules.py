@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 import attrs
 
+from atstls.edge.hookkeys import HookKeys
 from atstls.edge.places import (
     Destination,
     Directory,
@@ -105,7 +106,7 @@ ROUTE_KEYS: Final = tuple(attribute.name for attribute in attrs.fields(Routes))
 
 
 @attrs.frozen(kw_only=True)
-class ListenConfig(Routes):
+class ListenConfig(Routes, HookKeys):
     """
     A listener.
 

@@ -20,6 +20,7 @@ from typing import ClassVar, Final
 
 import attrs
 
+from atstls.edge.hookkeys import HookKeys
 from atstls.edge.places import File
 from atstls.edge.tlsfiles import Authorities, Ciphers
 from atstls.edge.values import Choice, OnlyYet, OrNothing, ProtocolNames, Seconds, Switch, Whole, key
@@ -201,7 +202,7 @@ class NetConfig:
 
 
 @attrs.frozen(kw_only=True)
-class SSLConfig:
+class SSLConfig(HookKeys):
     """TLS: "server" is towards clients, "client" is towards the next host."""
 
     section: ClassVar[str] = "ssl"

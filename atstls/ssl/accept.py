@@ -18,7 +18,11 @@ from atstls.tls.policy import ServerPolicy
 
 
 class SSLNetAccept(NetAccept):
-    """Differs from its parent in what it makes of a socket, and in nothing else."""
+    """
+    Differs from its parent in what it makes of a socket, and in nothing else.
+
+    @ivar hooks: of the connections that come from now on.
+    """
 
     def __init__(
         self,
@@ -31,9 +35,9 @@ class SSLNetAccept(NetAccept):
     ) -> None:
         super().__init__(nh, self._make, continuation, options, throttle)
         self._policy = policy
-        self._hooks = hooks
+        self.hooks = hooks
 
     def _make(self, accept: NetAccept) -> SSLNetVConnection:
         vc = SSLNetVConnection(self.nh, self._policy())
-        vc.hooks = self._hooks
+        vc.hooks = self.hooks
         return vc

@@ -25,7 +25,7 @@ class SSLNetProcessor(NetProcessor):
     connection, C{options.tls}.
 
     @ivar client_policy: C{None}: only connections whose options have a policy of their own can be made.
-    @ivar client_hooks: the hooks of outbound connections.
+    @ivar client_hooks: the hooks of outbound connections whose policy has none of its own.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class SSLNetProcessor(NetProcessor):
         vc = SSLNetVConnection(self.nh, policy)
         vc.is_client = True
         vc.options = options
-        vc.hooks = self.client_hooks
+        vc.hooks = self.client_hooks if policy.hooks is None else policy.hooks
         name = options.sni_servername
         vc.server_name = None if name is None or is_ip(name) else name
         return vc

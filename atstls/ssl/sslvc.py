@@ -36,6 +36,8 @@ import errno
 import os
 import socket
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from OpenSSL import SSL
@@ -43,7 +45,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from atstls.errors import AtsTlsError, HandshakeFailed, HandshakeTimeout, PeerError, PeerVanished, VerifyFailed
+from atstls.errors import (
+    AtsTlsError,
+    HandshakeFailed,
+    HandshakeTimeout,
+    LocalError,
+    PeerError,
+    PeerVanished,
+    VerifyFailed,
+)
 from atstls.events import (
     ENET_SSL_CONNECT_FAILED,
     ENET_SSL_FAILED,
@@ -69,7 +79,7 @@ from atstls.tls import alerts, engine
 from atstls.tls.certificates import printable
 from atstls.tls.clienthello import ClientHello, HelloReader, HelloState
 from atstls.tls.engine import Engine, client_engine, server_engine
-from atstls.tls.hooks import HookPoint, HookSet, HookWalk, tell_hooks
+from atstls.tls.hooks import HookPoint, HookSet, HookWalk, ParkedHook, tell_hooks
 from atstls.tls.nextprotocol import SSLNextProtocolSet
 from atstls.tls.phases import Move, Phase, moved
 from atstls.tls.policy import ClientPolicy, ServerPolicy
@@ -273,21 +283,30 @@ class SSLNetVConnection(UnixNetVConnection):
 
     def reenable_hook(self, failure: Failure | None = None) -> None:
         """
-        Answer for a hook that returned L{PARKED<atstls.tls.hooks.PARKED>}.  From any thread; late or twice: harmless.
+        Answer for the hook that is waited for, which returned L{PARKED<atstls.tls.hooks.PARKED>}.  From any thread;
+        when none is waited for: harmless.  A hook that is not alone answers by what L{park} gave it.
 
         @param failure: refuse the connection.
         """
         walk = self._walk
-        if walk is None:
-            return
-        if self.nh.thread != threading.get_ident():
-            self.nh.reactor.callFromThread(walk.reenable, failure)
-        else:
-            walk.reenable(failure)
+        if walk is not None:
+            _in_thread_of(self.nh, walk.reenable, failure)
+
+    def park(self) -> ParkedHook:
+        """
+        For a hook: keep the connection, and answer later.
+
+        @return: what the hook returns, and whose C{reenable()} is the answer, from any thread.
+        @raise LocalError: no hook is being asked.
+        """
+        if self._walk is None:
+            raise LocalError("only a hook that is being asked can keep the connection")
+        return self._walk.park(partial(_in_thread_of, self.nh))
 
     def tunnel(self) -> None:
-        """For a hook: pass the connection on as it came, untouched, the hello first."""
-        self.hook_op = TUNNEL_OP
+        """For a hook: pass the connection on as it came, untouched, the hello first.  A refusal stands."""
+        if self.hook_op != TERMINATE_OP:
+            self.hook_op = TUNNEL_OP
 
     def refuse(self, alert: int, reason: str) -> None:
         """For a hook: end the handshake with C{alert}; C{reason} is for our log."""
@@ -1050,6 +1069,14 @@ class SSLNetVConnection(UnixNetVConnection):
     def is_eos_received(self) -> bool:
         """Has the peer said close_notify?"""
         return self.eos_received
+
+
+def _in_thread_of(nh: NetHandler, function: Callable[..., Any], *arguments: Any) -> None:
+    """Call C{function} where connections of C{nh} may be touched: now, or soon."""
+    if nh.thread == threading.get_ident():
+        function(*arguments)
+    else:
+        nh.reactor.callFromThread(function, *arguments)
 
 
 def check_server_name(connection: SSL.Connection) -> None:

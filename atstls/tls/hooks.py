@@ -3,8 +3,13 @@
 Hooks: who else is asked about a connection, and waiting for the answer.
 
 A hook is called with the connection.  It may answer at once (C{None}), with a Deferred or a coroutine, or by returning
-L{PARKED} and calling C{vc.reenable_hook()} later.  Hooks of one point are asked in the order of registration, each
-once, one at a time.  An answer that comes late, twice, or after the connection is gone changes nothing.
+what C{vc.park()} gave it and calling its L{reenable<ParkedHook.reenable>} later, from any thread.  Hooks of one point
+are asked in the order of registration, each once, one at a time.  An answer that comes late, twice, or after the
+connection is gone changes nothing.
+
+There are two ways to answer later.  The handle of C{vc.park()} answers for the hook that asked for it and for no other,
+however late.  L{PARKED} with C{vc.reenable_hook()} answers for whichever hook is waited for: a second call, meant for
+an earlier hook, would speak for the next one.  It is there for hooks that are known to be the only one.
 
 Source: behaviour 1.18; A120 to A127; ATS C{TLSEventSupport}.
 """
@@ -16,10 +21,12 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from atstls.errors import LocalError
+
 Hook = Callable[[Any], Any]
 
 PARKED: Final = object()
-"""What a hook returns that will call C{vc.reenable_hook()} itself."""
+"""What a hook returns that will call C{vc.reenable_hook()} itself; see L{ParkedHook} for what is safer."""
 
 
 class HookPoint(Enum):
@@ -100,7 +107,7 @@ class HookWalk:
         self.waiting = False
         self._vc = vc
         self._hooks = iter(hooks)
-        self._answered = answered
+        self._answered: Callable[[], None] | None = answered
         self._done: Callable[[Failure | None], None] | None = done
         self._asked = 0
         self._asking = False
@@ -122,7 +129,7 @@ class HookWalk:
                 if isinstance(answer, Deferred):
                     answer.addCallback(lambda _: None)
                     answer.addBoth(self.reenable, asked)
-                elif answer is not PARKED:
+                elif answer is not PARKED and not isinstance(answer, ParkedHook):
                     self.waiting = False
             self._asking = False
             if self.waiting:
@@ -143,10 +150,45 @@ class HookWalk:
             return
         self.waiting = False
         self._failure = failure
-        if not self._asking and self._done is not None:
+        if not self._asking and self._answered is not None:
             self._answered()
+
+    def park(self, run_in_thread: Callable[..., Any]) -> "ParkedHook":
+        """
+        For the hook that is being asked: the handle with which it answers.
+
+        @param run_in_thread: calls a function with arguments in the thread of the connection, from any.
+        @raise LocalError: no hook is being asked.
+        """
+        if not self._asking or not self.waiting:
+            raise LocalError("only a hook that is being asked can keep the connection")
+        return ParkedHook(self, self._asked, run_in_thread)
 
     def forget(self) -> None:
         """The connection is gone: what is still to come changes nothing."""
-        self._done = None
+        self._done = self._answered = self._vc = None
+        self._hooks = iter(())
         self.waiting = False
+
+
+class ParkedHook:
+    """
+    A hook has the connection: C{handle = vc.park()}, and C{return handle} in the place of an answer.
+
+    Does not keep a connection alive that has gone.
+    """
+
+    __slots__ = ("_asked", "_run_in_thread", "_walk")
+
+    def __init__(self, walk: HookWalk, asked: int, run_in_thread: Callable[..., Any]) -> None:
+        self._walk = walk
+        self._asked = asked
+        self._run_in_thread = run_in_thread
+
+    def reenable(self, failure: Failure | None = None) -> None:
+        """
+        Answer, for the hook that was given this.  From any thread; late or twice: nothing happens.
+
+        @param failure: refuse the connection.
+        """
+        self._run_in_thread(self._walk.reenable, failure, self._asked)

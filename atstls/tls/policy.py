@@ -7,6 +7,7 @@ from attrs import frozen
 from OpenSSL import SSL
 
 from atstls.tls.contexts import CertificateTable
+from atstls.tls.hooks import HookSet
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 
 
@@ -37,6 +38,7 @@ class ClientPolicy:
     @ivar handshake_timeout_seconds: from the connection's begin to the end of the handshake; 0: no limit.
     @ivar verify: what happens when the certificate is not good.
     @ivar properties: which parts of it have to be good.
+    @ivar hooks: who is asked about these connections; C{None}: those that the processor has.
     """
 
     context: SSL.Context
@@ -44,3 +46,4 @@ class ClientPolicy:
     max_record_size: int = 0
     verify: VerifyPolicy = VerifyPolicy.ENFORCED
     properties: VerifyProperties = VerifyProperties.ALL
+    hooks: HookSet | None = None
