@@ -88,6 +88,9 @@ class InactivityCop(Service):
                 self._deal_with(vc, now)
             except Exception:
                 handler._broken(vc)
+        queues = handler.queues
+        queues.manage_active()
+        queues.manage_keep_alive()
 
     def _deal_with(self, vc: Any, now: float) -> None:
         # Whatever was told to one connection may have changed the next: look at each afresh.
@@ -108,6 +111,7 @@ class InactivityCop(Service):
                 vc.inactivity_running = False
             else:
                 self.default_applied += 1
+            self.handler.queues.note_timeout(vc, now)
             vc.last_activity = now  # What is told next, by the default, is told after another whole period.
             vc.main_event(VC_EVENT_INACTIVITY_TIMEOUT)
         elif vc.next_activity_timeout_at and now >= vc.next_activity_timeout_at:

@@ -22,6 +22,7 @@ from zope.interface import implementer
 from atstls.eventsystem.iobuffer import IOBufferBlock
 from atstls.eventsystem.vio import NetState
 from atstls.interfaces import INetHandler, IPollDescriptor
+from atstls.net.queues import NetQueues
 
 WIRE_BYTES: Final = (256 << 10) + (8 << 10)
 """Ciphertext of one turn of one connection: a block of 256 KiB and the overhead of its records."""
@@ -46,6 +47,7 @@ class NetHandler:
     @ivar turning: a turn is going on; what is put on a list now needs no other to be woken.
     @ivar wire: the block that ciphertext passes through on its way to and from the kernel; shared, since nothing stays
         in it.  A connection whose ciphertext the kernel does not take keeps the block, and we take another.
+    @ivar queues: the connections whose users say whether they are busy.
     @ivar rest: what to tell the poll descriptor when a direction loses its trigger; C{None} if it need not know.
     """
 
@@ -60,6 +62,7 @@ class NetHandler:
         self.seconds = seconds
         self.now = seconds()
         self.open_list: set[Any] = set()
+        self.queues = NetQueues(self)
         self.read_ready: list[Any] = []
         self.write_ready: list[Any] = []
         self.wire = new_wire()

@@ -343,6 +343,9 @@ class UnixNetVConnection:
             return
         nh = self.nh
         nh.open_list.discard(self)
+        queues = nh.queues
+        if queues.active or queues.keep_alive:
+            queues.forget(self)
         assert nh.poll is not None
         nh.poll.forget(self)
         self.socket = None  # type: ignore[assignment]
@@ -742,6 +745,34 @@ class UnixNetVConnection:
     def get_active_timeout(self) -> float:
         """The period; 0: off."""
         return self.active_timeout_in
+
+    # Queues.
+
+    def add_to_keep_alive_queue(self) -> None:
+        """
+        Say that nothing is going on but that the line is open.
+
+        When there are too many, those that have waited longest are told a timeout, from within this call: see
+        L{atstls.net.queues}.  The queues are for connections that came in; only the handler's thread may call.
+        Source: behaviour 1.10.
+        """
+        self.nh.queues.add_keep_alive(self)
+
+    def remove_from_keep_alive_queue(self) -> None:
+        """Say that this does not hold any more.  Harmless when it did not."""
+        self.nh.queues.remove_keep_alive(self)
+
+    def add_to_active_queue(self) -> bool:
+        """
+        Say that a request begins.
+
+        @return: False: there are too many of them, and this one should be refused.  See L{atstls.net.queues}.
+        """
+        return self.nh.queues.add_active(self)
+
+    def remove_from_active_queue(self) -> None:
+        """Say that it is over.  Harmless when there was none."""
+        self.nh.queues.remove_active(self)
 
     # Facts.
 
