@@ -29,7 +29,12 @@ PATIENCE = 20.0
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-RUN_TWISTD = "from twisted.scripts.twistd import run; run()"
+RUN_TWISTD = """
+import signal
+from twisted.scripts.twistd import run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell runs in the background
+run()
+"""
 """The command twistd, whose place is not known: it stands beside the Python of some environment, or not."""
 
 CURL = shutil.which("curl")
