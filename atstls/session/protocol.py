@@ -206,7 +206,9 @@ class NetVCTransport:
         """See L{IContinuation.handle_event}."""
         try:
             if event == VC_EVENT_READ_READY:
-                self.protocol.dataReceived(self._in.read())  # type: ignore[union-attr]  # there while it is connected
+                data = self._in.read()
+                if not self.disconnecting:
+                    self.protocol.dataReceived(data)  # type: ignore[union-attr]  # there while it is connected
             elif event == VC_EVENT_WRITE_COMPLETE:
                 self._settle()
             elif event != VC_EVENT_WRITE_READY:
@@ -262,6 +264,13 @@ class NetVCTransport:
             self._failed()
 
     def _read_ended(self) -> None:
+        if self.disconnecting:
+            producer = self.producer
+            if self._unsent() or (producer is not None and (not self.streamingProducer or self.producerPaused)):
+                self.vc.do_io_read(self, 0, None)  # There is something to be sent yet, and whoever has asked may wait.
+            else:
+                self._finish(Failure(ConnectionDone()), _NORMAL)
+            return
         protocol = IHalfCloseableProtocol(self.protocol, None)
         if protocol is None:
             self._finish(Failure(ConnectionDone()), _NORMAL)
@@ -371,12 +380,14 @@ class NetVCTransport:
         """
         Close when all is sent and nobody produces.  C{connectionLost(ConnectionDone)} follows, never from here.
 
-        Bytes that still arrive are not delivered.  After L{CLOSE_SECONDS} without a byte sent it is given up.
+        Bytes that still arrive are thrown away, so that a peer that leaves is noticed.  After L{CLOSE_SECONDS} without
+        a byte it is given up.
         """
         if self.disconnecting or not self.connected:
             return
         self.disconnecting = True
-        self._read_vio.disable()
+        if self._reading is _Reading.PAUSED:
+            self._read_vio.enable()
         vc = self.vc
         if not 0 < vc.get_inactivity_timeout() <= CLOSE_SECONDS:
             vc.set_inactivity_timeout(CLOSE_SECONDS)
@@ -465,7 +476,7 @@ class NetVCTransport:
 
     def pauseProducing(self) -> None:
         """No C{dataReceived} until L{resumeProducing}.  Nothing more is read: the peer's sending stalls too."""
-        if self._reading is _Reading.FLOWING:
+        if self._reading is _Reading.FLOWING and not self.disconnecting:
             self._reading = _Reading.PAUSED
             self._read_vio.disable()
 
