@@ -9,9 +9,8 @@ and what to write to have something else answer.
 from pathlib import Path
 from typing import Any
 
-from twisted.web.http import Request
+from twisted.web import server
 from twisted.web.resource import ForbiddenResource, Resource
-from twisted.web.server import Site
 from twisted.web.static import File
 
 from atstls import __version__
@@ -60,7 +59,7 @@ class Welcome(Resource):
 
     isLeaf = True  # noqa: N815
 
-    def render_GET(self, request: Request) -> bytes:  # noqa: N802
+    def render_GET(self, request: server.Request) -> bytes:  # noqa: N802
         """The page; C{twisted.web} answers HEAD with its head."""
         request.setHeader(b"content-type", b"text/html; charset=utf-8")
         # The next start may have another to show here.
@@ -76,20 +75,38 @@ class Files(File):
         return ForbiddenResource("There is no index page here.")
 
 
-class QuietSite(Site):
+class Request(server.Request):
+    """A request whose producer ends with it."""
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        """
+        The client does not want it any more: its connection is gone, or it has reset this stream of HTTP/2.
+
+        In the second case Twisted leaves the producer alone, which keeps a file open that nobody reads, and fails in
+        the end for want of the channel.
+        """
+        producer = self.producer
+        if producer is not None:
+            self.unregisterProducer()
+            producer.stopProducing()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+
+
+class QuietSite(server.Site):
     """A site that writes no line for each request, and does not tell the log that it starts."""
 
     noisy = False
+    requestFactory = Request  # noqa: N815
 
     def log(self, request: Any) -> None:
         """Nothing: a line a request in the program's own log would drown the others."""
 
 
-def welcome_site(reactor: Any) -> Site:
+def welcome_site(reactor: Any) -> server.Site:
     """The factory for the welcome page."""
     return QuietSite(Welcome(), reactor=reactor)
 
 
-def files_site(directory: Path, reactor: Any) -> Site:
+def files_site(directory: Path, reactor: Any) -> server.Site:
     """The factory for the files in C{directory}."""
     return QuietSite(Files(str(directory)), reactor=reactor)
