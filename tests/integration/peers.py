@@ -325,7 +325,7 @@ class _Shared:
     def __init__(self, owner: type["SharedEdgeTestCase"]) -> None:
         self.owner = owner
         self.directory = Path(tempfile.mkdtemp(prefix="atstls"))
-        self.edge = Twistd(self.directory, owner.configuration(), prefix=owner.prefix)
+        self.edge = Twistd(self.directory, owner.configuration(self.directory), prefix=owner.prefix)
         self.port = self.edge.port()
         self.figures = Figures(self.edge.process.pid)
         self.read = 0
@@ -360,8 +360,8 @@ class SharedEdgeTestCase(EdgeTestCase):
     prefix: tuple[str, ...] = ()
 
     @classmethod
-    def configuration(cls) -> str:
-        """Its C{tap.cfg}, which needs a C{[listen https]}."""
+    def configuration(cls, directory: Path) -> str:
+        """Its C{tap.cfg}, which needs a C{[listen https]}; C{directory} is where it will run."""
         raise NotImplementedError
 
     def setUp(self) -> None:

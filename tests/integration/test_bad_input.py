@@ -11,6 +11,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
@@ -76,7 +77,7 @@ class BadInputTestCase(SharedEdgeTestCase):
     settings = ""
 
     @classmethod
-    def configuration(cls) -> str:
+    def configuration(cls, directory: Path) -> str:
         cls.echo, cls.backend = Origin(), Backend()
         cls.tls_backend = Backend(host_context("p.example.com", "t.example.com"))
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -533,3 +534,93 @@ class DeadlineTests(BadInputTestCase):
         time.sleep(1.5)
         client.send(b"ping")
         self.assertEqual(b"ping", origin.exactly(4))
+
+
+class SiteTests(SharedEdgeTestCase):
+    """What is served here, over HTTP/1.1 and HTTP/2, to those who speak neither well."""
+
+    @classmethod
+    def configuration(cls, directory: Path) -> str:
+        site = directory / "site"
+        site.mkdir()
+        (site / "index.html").write_text("the index")
+        (site / "big").write_bytes(bytes(8_000_000))
+        return "[listen https]\nport = 0\nsite = site\n"
+
+    def tearDown(self) -> None:
+        client = self.client(None, None, b"http/1.1")
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        self.assertTrue(client.rest().endswith(b"the index"))
+        super().tearDown()
+
+    def _say(self, protocol: bytes, data: bytes) -> None:
+        for version in VERSIONS:
+            for leave in (socket.socket.close, reset):
+                client = self.client(None, version, protocol)
+                self.assertEqual(protocol, client.connection.get_alpn_proto_negotiated())
+                client.send(data)
+                client.sock.settimeout(0.1)
+                try:
+                    client.rest()
+                except (TimeoutError, *CUT):
+                    pass
+                leave(client.sock)
+
+    def test_bad_http1(self) -> None:
+        """Requests that are none."""
+        for data in (
+            b"\0" * 1000,
+            b"GET\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"GET / HTTP/1.1\r\n" + b"a: " + b"x" * 100_000 + b"\r\n\r\n",
+            b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
+            b"GET /%zz%00/../\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf",
+            b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n" * 3,
+            b"GET /big HTTP/1.1\r\nHost: a\r\nRange: bytes=9-1,x\r\n\r\n",
+            b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\nCONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        ):
+            self._say(b"http/1.1", data)
+
+    def test_bad_http2(self) -> None:
+        """Frames that are none, or come when they should not."""
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+        def frame(kind: int, flags: int, stream: int, data: bytes = b"") -> bytes:
+            return len(data).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + data
+
+        settings = preface + frame(4, 0, 0)
+        no_window = preface + frame(4, 0, 0, struct.pack("!HI", 4, 0))
+        index = b"\x82\x84\x87\x41\x01a"
+        big = b"\x82\x04\x04/big\x87\x41\x01a"
+        for data in (
+            b"\0" * 1000,
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            preface[:10],
+            preface + b"\xff" * 1000,
+            settings + frame(0, 0, 0, b"x"),
+            settings + frame(0, 0, 5, b"x"),
+            settings + frame(1, 5, 1, b"\xff\xff\xff\xff\xff"),
+            settings + frame(1, 5, 2, index),
+            settings + frame(1, 4, 1, index) + frame(0, 1, 1, b"x" * 100) + frame(0, 1, 1, b"x"),
+            settings + frame(1, 5, 1, index) + frame(1, 5, 1, index),
+            settings + frame(1, 5, 1, big) + frame(3, 0, 1, b"\0\0\0\x08"),
+            settings + frame(1, 5, 1, big) + frame(3, 0, 1, b"\0\0\0\x08") * 3,
+            settings + frame(1, 5, 1, big) + frame(7, 0, 0, bytes(8)),
+            settings + frame(1, 5, 1, big) + frame(8, 0, 0, b"\x7f\xff\xff\xff"),
+            settings + frame(1, 5, 1, big) + frame(8, 0, 1, b"\0\0\0\0"),
+            settings + frame(6, 0, 0, b"1234567"),
+            settings + frame(6, 0, 0, b"12345678") * 1000,
+            settings + frame(4, 0, 0, b"\0\x04\xff\xff\xff\xff"),
+            settings + frame(5, 4, 1, b"\0\0\0\2" + index),
+            settings + frame(9, 4, 1, index),
+            settings + b"".join(frame(1, 5, at, index) + frame(3, 0, at, bytes(4)) for at in range(1, 600, 2)),
+            no_window + frame(1, 5, 1, big),
+            no_window + frame(1, 5, 1, big) + frame(3, 0, 1, b"\0\0\0\x08"),
+            settings + frame(1, 5, 1, b"\x82\x84\x87"),
+            settings + frame(1, 5, 1, b"\x84"),
+            settings + frame(1, 4, 1, b"\x83\x84\x87\x41\x01a\x0f\x0d\x01x") + frame(0, 1, 1, b"abc"),
+        ):
+            self._say(b"h2", data)

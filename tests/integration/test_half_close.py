@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
@@ -45,7 +46,7 @@ class HalfCloseTests(SharedEdgeTestCase):
     """Ends of one direction, and of both."""
 
     @classmethod
-    def configuration(cls) -> str:
+    def configuration(cls, directory: Path) -> str:
         cls.plain = Backend()
         cls.secure = Backend(host_context(PARTIAL, TUNNEL))
         return (

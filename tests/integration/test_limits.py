@@ -13,6 +13,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -57,7 +58,7 @@ class SlowTestCase(SharedEdgeTestCase):
     )
 
     @classmethod
-    def configuration(cls) -> str:
+    def configuration(cls, directory: Path) -> str:
         cls.plain = Backend()
         cls.secure = Backend(host_context(PARTIAL, TUNNEL))
         for backend in (cls.plain, cls.secure):
@@ -168,7 +169,7 @@ class DescriptorTests(SharedEdgeTestCase):
     MANY = 100
 
     @classmethod
-    def configuration(cls) -> str:
+    def configuration(cls, directory: Path) -> str:
         cls.echo = Origin()
         cls.secure = Backend(host_context(TUNNEL))
         return (
@@ -340,7 +341,7 @@ class FloodTests(SharedEdgeTestCase):
     """By how much memory may be larger afterwards."""
 
     @classmethod
-    def configuration(cls) -> str:
+    def configuration(cls, directory: Path) -> str:
         cls.echo = Origin()
         return f"[listen https]\nport = 0\nforward_route = 127.0.0.1:{cls.echo.port}\n"
 
@@ -490,7 +491,7 @@ class BulkTests(SharedEdgeTestCase):
     TIMES = 200
 
     @classmethod
-    def configuration(cls) -> str:
+    def configuration(cls, directory: Path) -> str:
         cls.digest = cls._digest_of_all()
 
         def serve(origin: Origin, connection: Any, kept: bytearray) -> None:
