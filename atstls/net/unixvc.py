@@ -710,6 +710,26 @@ class UnixNetVConnection:
             self._rest(self.write)
         return n
 
+    def trap_write_buffer_empty(self, event: int = VC_EVENT_WRITE_READY) -> None:
+        """
+        Tell C{event}, once, after the next write that empties the buffer, unless that pass tells of something anyhow.
+
+        WRITE_READY is told before a write, where the buffer has room; a user who wants to know that all has left the
+        buffer after it asks by this.  A connection that is not asked has nothing to look at: one that is, is of
+        another class until the event has come.
+
+        @param event: 0 takes it back.
+        Source: behaviour 1.5; ATS C{write_buffer_empty_event}.
+        """
+        if self.closed:
+            return
+        if isinstance(self, _WriteTrap):
+            self._disarm()
+        if event:
+            kind = type(self)
+            self.set_arg(_TRAP, _Trap(event, kind))
+            self.__class__ = _trapping(kind)
+
     def _write_failed(self, exc: OSError) -> int:
         self.lerrno = exc.errno or errno.EPIPE
         self.error = PeerVanished(os.strerror(self.lerrno)) if self.lerrno in _GONE else exc.with_traceback(None)
@@ -829,3 +849,75 @@ class UnixNetVConnection:
     def get_ssl_handshake_complete(self) -> bool:
         """There is no handshake to wait for."""
         return True
+
+
+# Who waits for an empty buffer.
+
+_TRAP: Final = "atstls.net.write_buffer_empty"
+
+
+class _Trap:
+    """
+    What a trapped connection remembers.
+
+    @ivar kind: the class to go back to.
+    @ivar told: an event of writing was told since the last write.
+    @ivar emptied: that write has emptied the buffer.
+    """
+
+    __slots__ = ("emptied", "event", "kind", "told")
+
+    def __init__(self, event: int, kind: type[UnixNetVConnection]) -> None:
+        self.event = event
+        self.kind = kind
+        self.told = self.emptied = False
+
+
+class _WriteTrap(UnixNetVConnection):
+    """What a connection's class is joined with while somebody waits for its buffer to be empty."""
+
+    __slots__ = ()
+
+    def _disarm(self) -> None:
+        trap: _Trap = self.get_arg(_TRAP)
+        assert self.args is not None
+        del self.args[_TRAP]
+        self.__class__ = trap.kind  # type: ignore[assignment]  # it is not a trap any more
+
+    def net_write_io(self) -> None:
+        trap: _Trap | None = self.get_arg(_TRAP)
+        super().net_write_io()
+        if trap is None or not trap.emptied or self.closed or self.get_arg(_TRAP) is not trap:
+            return
+        self._disarm()
+        state = self.write
+        if trap.told or state.vio.cont is None:
+            return
+        if self.signal(trap.event, state) and state.vio.reader is not None and state.vio.reader.avail:
+            self.reenable(state.vio)
+
+    def _push(self, reader: IOBufferReader, towrite: int) -> int:
+        n = super()._push(reader, towrite)
+        trap: _Trap | None = self.get_arg(_TRAP)
+        if trap is not None:
+            trap.told = False
+            trap.emptied = n > 0 and not reader.avail
+        return n
+
+    def signal(self, event: int, state: NetState) -> bool:
+        trap: _Trap | None = self.get_arg(_TRAP)
+        if trap is not None and state is self.write:
+            trap.told = True
+        return super().signal(event, state)
+
+
+_trapping_kinds: dict[type[UnixNetVConnection], type[UnixNetVConnection]] = {}
+
+
+def _trapping(kind: type[UnixNetVConnection]) -> type[UnixNetVConnection]:
+    """C{kind} as it is while somebody waits: the same slots, so that an object can change over and back."""
+    found = _trapping_kinds.get(kind)
+    if found is None:
+        found = type(kind.__name__, (_WriteTrap, kind), {"__slots__": (), "__module__": kind.__module__})
+        _trapping_kinds[kind] = found
+    return found
