@@ -113,6 +113,33 @@ def apply_options(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
 
 
+def reapply_options(sock: socket.socket, options: NetVCOptions) -> None:
+    """
+    Make C{sock}, which is open, as C{options} want it: what they do not want is switched off, sizes of 0 are left.
+
+    @raise OSError: the system does not allow it, or not to us (C{packet_mark}).
+    """
+    tcp = sock.family != socket.AF_UNIX
+    flags = options.sockopt_flags
+    if tcp:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, bool(flags & SOCK_OPT_NO_DELAY))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, bool(flags & SOCK_OPT_KEEP_ALIVE))
+    if not flags & SOCK_OPT_LINGER_ON:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+    apply_options(sock, flags, options.recv_buffer_bytes, options.send_buffer_bytes, tcp=tcp)
+    _mark_packets(sock, options)
+
+
+def _mark_packets(sock: socket.socket, options: NetVCOptions) -> None:
+    if options.packet_mark:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, options.packet_mark)
+    if options.packet_tos:
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, options.packet_tos)
+        elif sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, options.packet_tos)
+
+
 def reset_on_close(sock: socket.socket) -> None:
     """Closing C{sock} shall be a reset, so that the peer cannot take it for an end in order."""
     try:
@@ -132,13 +159,7 @@ def open_socket(address: Address, options: NetVCOptions) -> socket.socket:
         sock.setblocking(False)
         tcp = not isinstance(address, str)
         apply_options(sock, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes, tcp=tcp)
-        if options.packet_mark:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, options.packet_mark)
-        if options.packet_tos and tcp:
-            if sock.family == socket.AF_INET:
-                sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, options.packet_tos)
-            else:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, options.packet_tos)
+        _mark_packets(sock, options)
         if tcp and (options.local_ip or options.local_port):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((options.local_ip, options.local_port))

@@ -54,8 +54,8 @@ from atstls.eventsystem.vio import (
     WRITE,
     NetState,
 )
-from atstls.interfaces import IContinuation, INetVConnection
-from atstls.net.connection import Address, NetVCOptions, reset_on_close
+from atstls.interfaces import IContinuation, INetVConnection, ISSLNetVConnection
+from atstls.net.connection import Address, NetVCOptions, reapply_options, reset_on_close
 from atstls.net.handler import NetHandler
 
 WOULD_BLOCK: Final = 0
@@ -70,6 +70,14 @@ PEER_LOST: Final = 3
 
 TRANSPORT_DEFAULT: Final = 1
 TRANSPORT_BLIND_TUNNEL: Final = 2
+
+DATA_READ_VIO: Final = 0
+DATA_WRITE_VIO: Final = 1
+DATA_OUTPUT_VC: Final = 2
+DATA_CLOSED: Final = 3
+"""What C{get_data} can be asked for (ATS: C{TS_API_DATA_*})."""
+
+_OUTPUT_VC: Final = "atstls.net.output_vc"
 
 _GONE = (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
 _TERMINAL = (VC_EVENT_EOS, VC_EVENT_ERROR, VC_EVENT_INACTIVITY_TIMEOUT, VC_EVENT_ACTIVE_TIMEOUT)
@@ -846,9 +854,88 @@ class UnixNetVConnection:
         """What was kept under C{key}, or C{None}."""
         return None if self.args is None else self.args.get(key)
 
+    def get_data(self, which: int) -> Any:
+        """
+        One of the connection's own facts.
+
+        @param which: DATA_READ_VIO, DATA_WRITE_VIO: the VIO of a direction; DATA_CLOSED: C{closed}; DATA_OUTPUT_VC:
+            what L{set_data} was given, C{None} at first.
+        @raise LocalError: there is no such fact.
+        """
+        if which == DATA_READ_VIO:
+            return self.read.vio
+        if which == DATA_WRITE_VIO:
+            return self.write.vio
+        if which == DATA_CLOSED:
+            return self.closed
+        if which == DATA_OUTPUT_VC:
+            return self.get_arg(_OUTPUT_VC)
+        raise LocalError(f"{which} is no data of a connection")
+
+    def set_data(self, which: int, value: Any) -> None:
+        """
+        Change what can be changed of them.
+
+        @param which: DATA_OUTPUT_VC: the connection that this one's bytes go to, kept until this one is freed, and
+            used by nobody here; DATA_CLOSED: anything true closes.
+        @raise LocalError: there is no such fact, or it is not for others to change.
+        """
+        if which == DATA_OUTPUT_VC:
+            if not self.closed:
+                self.set_arg(_OUTPUT_VC, value)
+        elif which == DATA_CLOSED:
+            if value:
+                self.do_io_close()
+        else:
+            raise LocalError(f"{which} is no data of a connection that can be set")
+
+    def apply_options(self) -> None:
+        """
+        Make the socket as C{options} say now; without any it stays as it is.
+
+        @raise OSError: the system does not allow it.
+        """
+        if self.options is not None and self.socket is not None:
+            reapply_options(self.socket, self.options)
+
+    def get_service(self, interface: Any) -> Any:
+        """This connection as something that provides C{interface}, itself or adapted; C{None} where that is not so."""
+        return interface(self, None)
+
+    def populate_protocol(self) -> tuple[str, ...]:
+        """
+        What is spoken here, the uppermost first, in Traffic Server's words: C{("h2", "tls/1.3", "tcp", "ipv4")}.
+
+        What ALPN agreed on is the first.  TLS is named when the handshake is done, and not for a blind tunnel.
+        """
+        tags = []
+        tls = self.get_service(ISSLNetVConnection)
+        if tls is not None:
+            if tls.negotiated_protocol:
+                tags.append(tls.negotiated_protocol.decode("ascii", "backslashreplace"))
+            version = tls.get_ssl_protocol()
+            if version is not None:
+                tags.append(_tls_tag(version))
+        family = self.socket.family if self.socket is not None else None
+        if family == socket.AF_UNIX:
+            tags.append("unix")
+        elif family is not None:
+            tags += ["tcp", "ipv6" if family == socket.AF_INET6 else "ipv4"]
+        return tuple(tags)
+
+    def protocol_contains(self, prefix: str) -> str | None:
+        """The first of L{populate_protocol} that begins with C{prefix}, or C{None}."""
+        return next((tag for tag in self.populate_protocol() if tag.startswith(prefix)), None)
+
     def get_ssl_handshake_complete(self) -> bool:
         """There is no handshake to wait for."""
         return True
+
+
+def _tls_tag(version: str) -> str:
+    """C{tls/1.3} for OpenSSL's C{TLSv1.3}."""
+    number = version.removeprefix("TLSv")
+    return f"tls/{number if '.' in number else number + '.0'}"
 
 
 # Who waits for an empty buffer.
