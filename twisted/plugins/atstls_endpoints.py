@@ -1,0 +1,8 @@
+"""
+Tells Twisted of endpoint strings that begin with C{atstls:}.
+"""
+
+from atstls.endpoints import ClientEndpointParser, ServerEndpointParser
+
+atstlsServer = ServerEndpointParser()
+atstlsClient = ClientEndpointParser()
