@@ -360,6 +360,21 @@ class AcceptTests(OverBothPolls):
         self.dial(accept, 1)
         self.reactor.turn_until(lambda: len(self.cont.log) == 11)
 
+    def test_descriptors_nearly_gone(self) -> None:
+        """A socket with one of the last descriptors is closed and counted; those who are in stay (N105)."""
+        accept = self.listen()
+        self.dial(accept)
+        self.reactor.turn_until(lambda: self.cont.log)
+        (vc,) = self.cont.given
+        self.throttle.highest_in = vc.fd
+        (client,) = self.dial(accept)
+        self.reactor.turn_until(lambda: self.throttle.refused_in)
+        self.assertTrue(self.is_closed(client))
+        self.assertEqual(({vc}, ["ACCEPT"]), (self.handler.open_list, self.cont.events))
+        self.throttle.change(0)
+        self.dial(accept)
+        self.reactor.turn_until(lambda: len(self.cont.log) == 2)
+
     def test_user_closes_at_once(self) -> None:
         """A user may close a connection as soon as it is told of it."""
         accept = self.listen()

@@ -32,7 +32,7 @@ from atstls.net.cop import InactivityCop
 from atstls.net.processor import NetProcessor
 from atstls.net.throttle import Throttle
 from atstls.net.unixvc import UnixNetVConnection
-from tests.support import OverBothPolls, RecordingContinuation, received, unix_pair
+from tests.support import OverBothPolls, RecordingContinuation, open_descriptors, received, unix_pair
 
 
 class ProcessorTests(OverBothPolls):
@@ -140,6 +140,15 @@ class ProcessorTests(OverBothPolls):
                 self.assertEqual([("NET_EVENT_OPEN_FAILED", number)], self.cont.log)
                 self.assertIs(ACTION_RESULT_DONE, action)
         self.assertEqual(set(), self.handler.open_list)
+
+    def test_descriptors_nearly_gone(self) -> None:
+        """A connection that would have one of the very last descriptors is not begun (N105)."""
+        _, address = self.listening()
+        self.throttle.highest_out = 2
+        before = open_descriptors()
+        self.processor.connect_re(self.cont, address)
+        self.assertEqual([("NET_EVENT_OPEN_FAILED", ENET_THROTTLING)], self.cont.log)
+        self.assertEqual((1, before), (self.throttle.refused_out, open_descriptors()))
 
     def test_throttled(self) -> None:
         """Over the limit a connection is not begun (N101)."""

@@ -69,6 +69,30 @@ class ThrottleTests(SynchronousTestCase):
         throttle.change(5)
         self.assertTrue(throttle.refuses_connect(10))
 
+    def test_reserve(self) -> None:
+        """The last descriptors are not for who comes in, the very last not for going out either (N105)."""
+        throttle = self.throttle(0)
+        self.assertEqual((10000 - 17, 10000 - 7), (throttle.highest_in, throttle.highest_out))
+        self.descriptors = 40
+        throttle.change(0)
+        self.assertEqual((34, 34), (throttle.highest_in, throttle.highest_out))
+        self.descriptors = resource.RLIM_INFINITY
+        throttle.change(0)
+        self.assertGreater(throttle.highest_in, 1 << 29)
+
+    def test_reserve_is_told(self) -> None:
+        """What was refused for want of descriptors is counted, and told at most once in ten minutes (N105)."""
+        throttle = self.throttle(0)
+        for accepted in (True, False, True):
+            throttle.refused_for_descriptors(accepted)
+        self.assertEqual((2, 1), (throttle.refused_in, throttle.refused_out))
+        self.assertEqual(
+            ["descriptors are nearly used up: number 9983 was the last for new connections"], self.warnings
+        )
+        self.clock.advance(WARNING_SECONDS)
+        throttle.refused_for_descriptors(False)
+        self.assertIn("number 9993 ", self.warnings[1])
+
     def test_warning(self) -> None:
         """The operator is told with both numbers, at most once in ten minutes (O32)."""
         throttle = self.throttle(10)

@@ -9,7 +9,8 @@ have come along.
 
 Without descriptors left, accepting fails and the socket stays readable: a loop that only tries again would spin.  One
 descriptor is held in reserve; it is let go to accept those who wait and to close them, which they notice, and taken
-again.  If even that is not to be had, the socket rests for a moment.
+again.  If even that is not to be had, the socket rests for a moment.  It does not come to that where
+L{atstls.net.throttle} can see it come.
 
 Source: seed, "SSLNetAccept"; behaviour 1.11 and N090 to N095; ATS C{UnixNetAccept.cc}.
 """
@@ -35,6 +36,7 @@ from atstls.events import (
 from atstls.eventsystem.continuation import Action
 from atstls.interfaces import IContinuation, INetAccept
 from atstls.net.connection import AcceptOptions, apply_options
+from atstls.net.farewell import FAREWELLS_AT_ONCE, Farewell
 from atstls.net.handler import NetHandler
 from atstls.net.throttle import Throttle
 from atstls.net.unixvc import UnixNetVConnection
@@ -139,6 +141,9 @@ class NetAccept(Action):
 
     _log = Logger()
 
+    speaks_first = True
+    """Would a peer understand a text that we begin with?"""
+
     def __init__(
         self,
         nh: NetHandler,
@@ -160,6 +165,7 @@ class NetAccept(Action):
         self._reserve: Any = None
         self._out_of_descriptors = False
         self._resting: Any = None
+        self._farewells: set[Farewell] = set()
 
     def listen(self) -> None:
         """
@@ -234,6 +240,8 @@ class NetAccept(Action):
         if self._resting is not None:
             self._resting.cancel()
             self._resting = None
+        for farewell in list(self._farewells):
+            farewell.close()
         self._drop_reserve()
 
     # Accepting.
@@ -263,8 +271,13 @@ class NetAccept(Action):
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:
         nh = self.nh
-        if self._throttle.refuses_accept(len(nh.open_list)):
+        throttle = self._throttle
+        if sock.fileno() > throttle.highest_in:
+            throttle.refused_for_descriptors(True)
             sock.close()
+            return
+        if throttle.refuses_accept(len(nh.open_list)):
+            self._refuse(sock)
             return
         vc = None
         try:
@@ -293,6 +306,15 @@ class NetAccept(Action):
             self.continuation.handle_event(NET_EVENT_ACCEPT, vc)
         except Exception:
             nh._broken(vc)
+
+    def _refuse(self, sock: socket.socket) -> None:
+        """There are too many: say so, if that is wanted and not being said to many already."""
+        text = self._throttle.message
+        if not text or not self.speaks_first or len(self._farewells) >= FAREWELLS_AT_ONCE:
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._farewells.add(Farewell(self.nh.reactor, sock, text, self._farewells.discard))
 
     def _failed(self, exc: OSError) -> bool:
         """True: try the next one."""

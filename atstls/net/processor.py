@@ -104,6 +104,10 @@ class NetProcessor:
             sock = open_socket(address, options)
         except OSError as exc:
             raise OpenFailed(exc.errno or errno.EINVAL) from exc
+        if sock.fileno() > self.throttle.highest_out:
+            sock.close()
+            self.throttle.refused_for_descriptors(False)
+            raise OpenFailed(ENET_THROTTLING)
         refused = begin_connect(sock, address)
         if refused:
             sock.close()

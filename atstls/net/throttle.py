@@ -6,7 +6,11 @@ Over the limit an accepted connection is closed at once, which tells its peer so
 connection of ours is not begun.  Accepting counts a tenth more than connecting, so that those who are in can still
 reach an origin.
 
-Source: behaviour 1.12, O31, O32; ATS C{UnixNet.cc}, C{check_net_throttle}.
+Descriptors are used up by more than connections: pipes, logs, code of others.  The kernel gives the lowest number that
+is free, so a socket whose number is near the limit says that they are nearly gone, whoever has them.  Such a socket is
+not kept: the last L{ACCEPT_RESERVE} are not for who comes in, the last L{CONNECT_RESERVE} not for going out either.
+
+Source: behaviour 1.12, N102, N105, O31, O32; ATS C{UnixNet.cc}, C{check_net_throttle}.
 """
 
 import resource
@@ -21,6 +25,11 @@ HEADROOM: Final = 192
 
 ACCEPT_FACTOR: Final = 1.1
 
+ACCEPT_RESERVE: Final = 16
+CONNECT_RESERVE: Final = 6
+"""Descriptors that are kept for others (ATS: EMERGENCY_THROTTLE, HYPER_EMERGENCY_THROTTLE); of a very low limit, an
+eighth."""
+
 WARNING_SECONDS: Final = 600.0
 
 
@@ -30,6 +39,9 @@ class Throttle:
 
     @ivar refused_in: connections closed at once.
     @ivar refused_out: connections not begun.
+    @ivar highest_in: the highest descriptor that somebody who comes in may have.
+    @ivar highest_out: the highest descriptor that a connection of ours may have.
+    @ivar message: what to say, in clear, to some of those who are refused on a port without TLS; empty: nothing.
     """
 
     _log = Logger()
@@ -42,6 +54,8 @@ class Throttle:
         self._warned = -WARNING_SECONDS
         self.refused_in = 0
         self.refused_out = 0
+        self.message = b""
+        self._warned_of_descriptors = -WARNING_SECONDS
         self.change(limit)
 
     def change(self, limit: int) -> None:
@@ -49,6 +63,9 @@ class Throttle:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = max(soft - HEADROOM, 1) if soft != resource.RLIM_INFINITY else 1 << 30
         self.limit = 0 if limit == 0 else most if limit < 0 else min(limit, most)
+        descriptors = soft if soft != resource.RLIM_INFINITY else 1 << 30
+        self.highest_in = descriptors - 1 - min(ACCEPT_RESERVE, descriptors // 8)
+        self.highest_out = descriptors - 1 - min(CONNECT_RESERVE, descriptors // 8)
 
     def refuses_accept(self, currently_open: int) -> bool:
         """Are there too many to take another in?"""
@@ -70,3 +87,17 @@ class Throttle:
             return False
         self.refused_out += 1
         return True
+
+    def refused_for_descriptors(self, accepted: bool) -> None:
+        """A socket was not kept, since its number was above L{highest_in} or L{highest_out}."""
+        if accepted:
+            self.refused_in += 1
+        else:
+            self.refused_out += 1
+        now = self._seconds()
+        if now - self._warned_of_descriptors >= WARNING_SECONDS:
+            self._warned_of_descriptors = now
+            self._log.warn(
+                "descriptors are nearly used up: number {highest} was the last for new connections",
+                highest=self.highest_in if accepted else self.highest_out,
+            )  # fmt: skip

@@ -24,6 +24,8 @@ class SSLNetAccept(NetAccept):
     @ivar hooks: of the connections that come from now on.
     """
 
+    speaks_first = False
+
     def __init__(
         self,
         nh: NetHandler,
