@@ -1,0 +1,1 @@
+``OneWayMultiTunnel`` sends what one connection reads to up to four others; the slowest sets the pace.
