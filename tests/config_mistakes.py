@@ -256,32 +256,48 @@ backlog = 0
 [listen a]
 port = 1
 flags = ssl, tr-pass
--> [listen a] flags: 'tr-pass' is not available in this version, allowed: a list of flags, exactly one of ssl, plain
+-> [listen a] flags: tr-pass without a host to pass on to, allowed: with one of forward_route, partial_blind_route, tunnel_route
+
+[listen a]
+port = 1
+flags = ssl, tr-pass
+site = site
+-> [listen a] flags: tr-pass without a host to pass on to, allowed: with one of forward_route, partial_blind_route, tunnel_route
+
+[listen a]
+port = 1
+flags = ssl, tr-pass, allow-plain
+-> [listen a] flags: 'allow-plain, ssl, tr-pass' has two flags that contradict each other, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
+
+[listen a]
+port = 1
+flags = plain, allow-plain
+-> [listen a] flags: 'allow-plain' has no use without ssl, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
 
 [listen a]
 port = 1
 flags = allow-plain
--> [listen a] flags: 'allow-plain' is not available in this version, allowed: a list of flags, exactly one of ssl, plain
+-> [listen a] flags: 'allow-plain' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
 
 [listen a]
 port = 1
 flags = pp
--> [listen a] flags: 'pp' is not available in this version, allowed: a list of flags, exactly one of ssl, plain
+-> [listen a] flags: 'pp' is not available in this version, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
 
 [listen a]
 port = 1
 flags = blind
--> [listen a] flags: 'blind' is not a flag, allowed: a list of flags, exactly one of ssl, plain
+-> [listen a] flags: 'blind' is not a flag, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
 
 [listen a]
 port = 1
 flags = plain, ssl
--> [listen a] flags: 'plain, ssl' has more than one of them, allowed: a list of flags, exactly one of ssl, plain
+-> [listen a] flags: 'plain, ssl' has more than one of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
 
 [listen a]
 port = 1
 flags =
--> [listen a] flags: '' has none of them, allowed: a list of flags, exactly one of ssl, plain
+-> [listen a] flags: '' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
 
 [listen a]
 port = 1

@@ -441,6 +441,7 @@ class ValueTests(ConfigurationTestCase):
             (ListenConfig, "systemd", "web", "web"),
             (ListenConfig, "backlog", "1", 1),
             (ListenConfig, "flags", "plain", frozenset({"plain"})),
+            (ListenConfig, "flags", "allow-plain, ssl", frozenset({"ssl", "allow-plain"})),
             (ListenConfig, "alpn", "", ()),
             (ListenConfig, "site", "site", Route(RouteKind.SITE, path=here / "site")),
             (ListenConfig, "forward_route", "A.example:80", Route(RouteKind.FORWARD, target=("a.example", 80))),

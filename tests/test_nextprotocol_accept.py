@@ -25,8 +25,9 @@ from atstls.events import (
 from atstls.interfaces import IContinuation, ISessionAccept
 from atstls.net.cop import InactivityCop
 from atstls.session.nextprotocol import SSLNextProtocolAccept, SSLNextProtocolTrampoline
-from atstls.session.protocol import ProtocolSessionAccept
-from tests.support import RecordingContinuation
+from atstls.session.protocol import ProtocolSessionAccept, speaks_tls
+from atstls.tls.phases import Phase
+from tests.support import RecordingContinuation, received
 from tests.test_session_protocol import Recorder
 from tests.tlssupport import OverTLS, hook_set, server_policy
 
@@ -53,6 +54,72 @@ class NextProtocolAcceptTests(OverTLS):
     def told(self) -> list[list[str]]:
         """What h2, http/1.1 and the default one were told."""
         return [self.h2.events, self.h1.events, self.default.events]
+
+    def without_tls(self, data: bytes, cut: int, **flags: bool) -> tuple[Any, bytes]:
+        """Who says C{data}, in pieces, to a port with C{flags}; with what the default endpoint reads."""
+        found: list[bytearray] = []
+        self.default = RecordingContinuation({NET_EVENT_ACCEPT: lambda vc: found.append(self.read_all(vc)[1])})
+        self.port = SSLNextProtocolAccept(self.default, **flags)
+        vc, sock = self.accept()
+        self.port.handle_event(NET_EVENT_ACCEPT, vc)
+        for at in range(0, len(data), cut):
+            sock.send(data[at : at + cut])
+            self.reactor.settle()
+        self.assertEqual(["ACCEPT"], self.default.events)
+        self.write(vc, b"answer")
+        self.reactor.settle()
+        self.assertEqual(b"answer", received(sock), "OpenSSL has said something")
+        self.assertIsNone(vc.engine)
+        self.assertFalse(speaks_tls(vc))
+        return vc, bytes(found[0])
+
+    def test_first_byte(self) -> None:
+        """What is not TLS is passed on or served in clear, whole and in order, where the port allows it (S054, O48)."""
+        for data in (b"SSH-2.0-x\r\n", b"G", b"\x80\x2e\x01\0\x02" + bytes(50), b"\0" * 5000):
+            for cut in (len(data), 1 if len(data) < 100 else 700):
+                vc, got = self.without_tls(data, cut, transparent_passthrough=True)
+                self.assertEqual((data, Phase.TUNNEL, True), (got, vc.phase, vc.get_transparent_pass_through()))
+                vc, got = self.without_tls(data, cut, allow_plain=True)
+                self.assertEqual((data, Phase.PLAIN, False), (got, vc.phase, vc.get_transparent_pass_through()))
+        self.assertEqual([], self.lines())
+
+    def test_tls_is_tls(self) -> None:
+        """What begins as TLS does gets TLS, or its alert, whatever else the port takes."""
+        for flags in ({"transparent_passthrough": True}, {"allow_plain": True}):
+            self.port = SSLNextProtocolAccept(self.default, **flags)
+            self.port.register_endpoint(b"h2", self.h2)
+            vc, peer = self.arrive((b"h2",))
+            self.run_peers(peer)
+            self.assertEqual((True, Phase.OPEN), (peer.done, vc.phase))
+            vc, sock = self.accept()
+            self.port.handle_event(NET_EVENT_ACCEPT, vc)
+            sock.send(b"\x16GET / HTTP/1.1\r\n\r\n")
+            self.reactor.settle()
+            self.assertEqual(1, vc.closed)
+            self.assertIs(Phase.LINGER, vc.phase)
+        self.assertEqual(2, len(self.h2.events))
+
+    def test_silent_client_of_a_port_for_both(self) -> None:
+        """Who says nothing is no client of either kind, and is late."""
+        policy = server_policy(self.version, handshake_timeout_seconds=3)
+        self.port = SSLNextProtocolAccept(self.default, allow_plain=True)
+        vc, _sock = self.accept(policy)
+        self.port.handle_event(NET_EVENT_ACCEPT, vc)
+        cop = InactivityCop(self.handler, self.reactor)
+        for _ in range(5):
+            self.reactor.turn(1)
+            cop.patrol()
+        self.assert_gone(vc)
+        self.assertEqual([], self.default.events)
+
+    def test_not_both(self) -> None:
+        """A port passes on blindly or serves in clear."""
+        self.assertRaises(LocalError, SSLNextProtocolAccept, self.default, True, True)
+        vc, _ = self.accept()
+        vc.set_transparent_pass_through(True)
+        self.assertTrue(vc.get_transparent_pass_through())
+        vc.set_transparent_pass_through(False)
+        self.assertFalse(vc.get_transparent_pass_through())
 
     def test_interfaces(self) -> None:
         """The port's acceptor and its trampolines are what they are used as."""

@@ -18,12 +18,14 @@ LEGAL = {
         Move.HELLO_RECEIVED: Phase.ROUTE,
         Move.HELLO_UNREADABLE: Phase.HANDSHAKE,
         Move.TUNNEL_CHOSEN: Phase.TUNNEL,
+        Move.CLEAR_TEXT: Phase.PLAIN,
     },
     Phase.ROUTE: {Move.CONTEXT_CHOSEN: Phase.HANDSHAKE, Move.TUNNEL_CHOSEN: Phase.TUNNEL},
     Phase.HANDSHAKE: {Move.HANDSHAKE_DONE: Phase.VERIFY},
     Phase.VERIFY: {Move.PEER_ACCEPTED: Phase.OPEN},
     Phase.OPEN: {},
     Phase.TUNNEL: {},
+    Phase.PLAIN: {},
     Phase.LINGER: {},
     Phase.CLOSED: {},
 }
@@ -58,6 +60,7 @@ class PhasesTests(SynchronousTestCase):
         """When OpenSSL has spoken it is too late for a blind tunnel."""
         for phase in (Phase.HANDSHAKE, Phase.VERIFY, Phase.OPEN, Phase.LINGER, Phase.CLOSED):
             self.assertNotIn((phase, Move.TUNNEL_CHOSEN), MOVES)
+            self.assertNotIn((phase, Move.CLEAR_TEXT), MOVES)
 
     def test_closed_is_the_end(self) -> None:
         """From closed there is no way to anything but closed."""

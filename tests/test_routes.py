@@ -44,6 +44,7 @@ from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL, TRANSPORT_DEFAULT
 from atstls.session.protocol import ProtocolSessionAccept
 from atstls.tls import alerts
 from atstls.tls.hooks import HookPoint
+from atstls.tls.phases import Phase
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 from tests.integration.twistd import write_certificate
 from tests.support import HandReactor, OverBothPolls, RecordingContinuation
@@ -75,7 +76,15 @@ class FakeConnection:
         self.offered: Any = None
         self.args: dict[str, Any] = {}
         self.done: list[Any] = []
+        self.attributes = TRANSPORT_DEFAULT
+        self.phase = Phase.OPEN
         self._address = address
+
+    def peer_name(self) -> str:
+        return "somebody"
+
+    def do_io_close(self, lerrno: int) -> None:
+        self.done.append(lerrno)
 
     def get_remote_addr(self) -> Any:
         return self._address
@@ -202,6 +211,41 @@ class RouteAcceptTests(SynchronousTestCase):
             vc = FakeConnection()
             accept.handle_event(NET_EVENT_ACCEPT, vc)
             self.assertEqual([vc], each.destination.given)  # type: ignore[attr-defined]
+
+    def given(self, vc: FakeConnection, found: Rule, *, phase: Phase, decided: bool = False) -> str:
+        """Who got a connection of whose bytes none are ours to decrypt."""
+        vc.attributes = TRANSPORT_BLIND_TUNNEL
+        vc.phase = phase
+        if decided:
+            vc.set_arg("route", found)
+        table = RouteTable(rule(), {} if decided else {"": found})
+        RouteAccept(lambda: table).handle_event(NET_EVENT_ACCEPT, vc)
+        for name in ("destination", "blind"):
+            if vc in getattr(getattr(found, name), "given", ()):
+                return name
+        self.assertEqual([errno.EACCES], vc.done)
+        return "refused"
+
+    def test_what_is_passed_on_untouched(self) -> None:
+        """A tunnel goes where bytes are passed on untouched, never to who would take them for plain text."""
+        for decided in (True, False):
+            found = rule(blind=RecordingContinuation())
+            self.assertEqual("blind", self.given(FakeConnection(), found, phase=Phase.TUNNEL, decided=decided))
+            self.assertEqual("refused", self.given(FakeConnection(), rule(), phase=Phase.TUNNEL, decided=decided))
+
+    def test_what_comes_in_clear(self) -> None:
+        """It goes where TLS connections go; not if those need a certificate."""
+        found = rule(blind=RecordingContinuation())
+        self.assertEqual("destination", self.given(FakeConnection(), found, phase=Phase.PLAIN))
+        found = rule(blind=RecordingContinuation(), in_clear=False)
+        self.assertEqual("refused", self.given(FakeConnection(), found, phase=Phase.PLAIN))
+        self.assertEqual("blind", self.given(FakeConnection(), found, phase=Phase.TUNNEL))
+
+    def test_who_may_come_in_without_a_hello(self) -> None:
+        """The rule for clients that send no name says from where, for these too."""
+        for address, expected in (("192.0.2.1", "destination"), ("198.51.100.1", "refused")):
+            found = rule(ip_allow=(ip_network("192.0.2.0/24"),), blind=RecordingContinuation())
+            self.assertEqual(expected, self.given(FakeConnection(address=(address, 1)), found, phase=Phase.PLAIN))
 
     def test_a_port_that_is_lost(self) -> None:
         """Its owner has said so already; anything else would be a bug, and is told."""
@@ -405,6 +449,21 @@ class BuildTests(SynchronousTestCase):
         )
         assert one is not None and two is not None
         self.assertIsNot(one.front, two.front)
+
+    def test_who_passes_on_untouched(self) -> None:
+        """Where a route leads to another host that host gets such bytes, over TCP and nothing else."""
+        for route, blind in (
+            ({"forward_route": forward(1)}, True),
+            ({"tunnel_route": tunnel(1)}, True),
+            ({"partial_blind_route": partial_blind(1)}, True),
+            ({}, False),
+        ):
+            default = self.plan(self.listen(**route)).listeners[0].table.default
+            self.assertEqual(blind, type(default.blind) is Onward, route)
+            self.assertEqual("partial_blind_route" in route, default.blind is not default.destination and blind)
+            if blind:
+                assert isinstance(default.blind, Onward)
+                self.assertEqual(("127.0.0.1", 1), default.blind.address)
 
     def test_hooks(self) -> None:
         """Those of all listeners come before a listener's own; those towards the next host go with its policy."""

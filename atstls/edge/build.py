@@ -28,7 +28,7 @@ from atstls.edge.config import CertificateConfig, Configuration, ConfigurationEr
 from atstls.edge.hookkeys import OUTBOUND_POINTS, load_hook
 from atstls.edge.loops import loops
 from atstls.edge.onward import HTTP2, Onward, OnwardTLS
-from atstls.edge.places import Route, RouteKind, load_factory
+from atstls.edge.places import ROUTES_ONWARD, Route, RouteKind, load_factory
 from atstls.edge.routes import RouteTable, Rule
 from atstls.edge.values import shown
 from atstls.edge.welcome import files_site, welcome_site
@@ -296,7 +296,16 @@ class _Builder:
             policy,
             self._offered(listen, sni, route, destination),
             None if sni is None else sni.ip_allow,
+            self._blind(whose, route, listen, destination),
         )
+
+    def _blind(
+        self, section: str, route: Route, listen: ListenConfig, destination: IContinuation
+    ) -> IContinuation | None:
+        """Who passes on what is not to be touched: tunnels that hooks have asked for, and what is not TLS."""
+        if route.kind is RouteKind.PARTIAL_BLIND:
+            return self._destination(section, route, listen, plain=True, through=True)
+        return destination if route.kind in ROUTES_ONWARD else None
 
     def _offered(
         self, listen: ListenConfig, sni: SNIConfig | None, route: Route, destination: IContinuation
@@ -319,17 +328,26 @@ class _Builder:
     # Destinations.
 
     def _destination(
-        self, section: str, route: Route, listen: ListenConfig, *, sni: SNIConfig | None = None, plain: bool = False
+        self,
+        section: str,
+        route: Route,
+        listen: ListenConfig,
+        *,
+        sni: SNIConfig | None = None,
+        plain: bool = False,
+        through: bool = False,
     ) -> IContinuation | None:
         # Rules for several listeners share their destinations.  What holds towards origins is part of it.
-        key: tuple[object, ...] = (section, route, plain)
+        key: tuple[object, ...] = (section, route, plain, through)
         hooks: Hooks = ()
-        if route.kind is RouteKind.PARTIAL_BLIND:
+        if route.kind is RouteKind.PARTIAL_BLIND and not through:
             hooks = tuple(pair for pair in self._hooks[listen.name] if pair[0] in OUTBOUND_POINTS)
             key += (hooks, None if sni is None else (sni.verify_server_policy, sni.verify_server_properties))
         if key not in self._destinations:
             place = f"{section} {route.kind.value}" if route.kind is not RouteKind.WELCOME else section
-            self._destinations[key] = self._tried(place, lambda: self._new_destination(place, route, sni, plain, hooks))
+            self._destinations[key] = self._tried(
+                place, lambda: self._new_destination(place, route, sni, plain, hooks, through)
+            )
         return self._destinations[key]
 
     def _new_destination(
@@ -339,6 +357,7 @@ class _Builder:
         sni: SNIConfig | None,
         plain: bool,
         hooks: Hooks,
+        through: bool,
     ) -> IContinuation:
         reactor = self.machinery.reactor
         if route.kind is RouteKind.WELCOME:
@@ -352,7 +371,7 @@ class _Builder:
         address: Address = str(route.path) if route.target is None else route.target
         connect_seconds = self.configuration.net.connect_timeout
         half_close_seconds = self.configuration.edge.half_close_timeout
-        if route.kind is RouteKind.PARTIAL_BLIND:
+        if route.kind is RouteKind.PARTIAL_BLIND and not through:
             return OnwardTLS(
                 place,
                 self.machinery.tls,

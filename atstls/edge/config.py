@@ -22,7 +22,7 @@ import attrs
 
 from atstls.edge.hookkeys import OUTBOUND_POINTS
 from atstls.edge.inifile import Complaint, Section, read
-from atstls.edge.places import Route, RouteKind, server_pattern
+from atstls.edge.places import ROUTES_ONWARD, Route, RouteKind, server_pattern
 from atstls.edge.rules import IMPLEMENTED_SNI_KEYS, ROUTE_KEYS, CertificateConfig, ListenConfig, SNIConfig
 from atstls.edge.settings import LATER, SECTIONS_LATER, EdgeConfig, NetConfig, SSLConfig
 from atstls.edge.tlsfiles import check_certificates
@@ -282,6 +282,9 @@ class _Loader:
                 if point not in OUTBOUND_POINTS:
                     wrong = "has no use on a listener without TLS"
                     self._complain(section, wrong, f"hook.{point.value}", allowed="with flags = ssl")
+        if "tr-pass" in listen.flags and listen.route.kind not in ROUTES_ONWARD:
+            onward = ", ".join(kind.value for kind in ROUTES_ONWARD)
+            self._complain(section, "tr-pass without a host to pass on to", "flags", allowed=f"with one of {onward}")
         if first in values and first != "port":
             self._is_first(section, (first, values[first]), first)
         # Port 0 is another port each time; and of an interface that cannot be read nothing is known.

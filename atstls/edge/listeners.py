@@ -174,7 +174,10 @@ class Listener(Service):
         route = RouteAccept(lambda: self.plan.table)
         if "plain" in self.plan.config.flags:
             return self._machinery.plain.accept(route, options)
-        protocols = SSLNextProtocolAccept(route)
+        flags = self.plan.config.flags
+        protocols = SSLNextProtocolAccept(
+            route, transparent_passthrough="tr-pass" in flags, allow_plain="allow-plain" in flags
+        )
         # The one registered last is the preferred one.  Each connection is offered what its rule says, of these.
         for name in reversed(self.plan.table.default.offered):
             protocols.register_endpoint(name, route)

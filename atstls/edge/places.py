@@ -203,6 +203,10 @@ class RouteKind(Enum):
     WELCOME = "welcome"
 
 
+ROUTES_ONWARD: Final = (RouteKind.FORWARD, RouteKind.PARTIAL_BLIND, RouteKind.TUNNEL)
+"""Those that lead to another host."""
+
+
 @attrs.frozen
 class Route:
     """

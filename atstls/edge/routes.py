@@ -14,6 +14,7 @@ in the same letters.
 Source: behaviour 1.24, 6.3 (2); rows A001-A003, A010, A016, A020, A022-A026.
 """
 
+import errno
 import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -27,7 +28,9 @@ from atstls.edge.values import IPNetwork
 from atstls.events import EVENT_DONE, EVENT_ERROR, NET_EVENT_ACCEPT, event_name
 from atstls.interfaces import IContinuation
 from atstls.net.connection import Address
+from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL
 from atstls.tls import alerts
+from atstls.tls.phases import Phase
 from atstls.tls.policy import ServerPolicy
 
 ROUTE: Final = "route"
@@ -42,6 +45,8 @@ class Rule:
     @ivar section: the section of the configuration that says so, as it is written there.
     @ivar kind: what becomes of the connections.
     @ivar destination: gets them by NET_EVENT_ACCEPT, when they are established.
+    @ivar blind: gets those whose bytes are passed on untouched; C{None}: there is no host to pass them on to.
+    @ivar in_clear: whether they may come without TLS, on a listener that allows it.
     @ivar policy: what is demanded of TLS; C{None} on a listener without it.
     @ivar offered: the protocols to choose from by ALPN, the preferred one first.
     @ivar ip_allow: the networks from which clients may come; C{None}: from everywhere.
@@ -53,6 +58,8 @@ class Rule:
     policy: ServerPolicy | None = None
     offered: tuple[bytes, ...] = ()
     ip_allow: tuple[IPNetwork, ...] | None = None
+    blind: IContinuation | None = None
+    in_clear: bool = True
 
     def admits(self, address: Address | None) -> bool:
         """
@@ -135,8 +142,36 @@ class RouteAccept:
     def handle_event(self, event: int, data: Any) -> int:
         """NET_EVENT_ACCEPT: a connection.  EVENT_ERROR: the port is lost, which its owner has logged."""
         if event == NET_EVENT_ACCEPT:
-            rule: Rule = data.get_arg(ROUTE) or self._table().default
-            rule.destination.handle_event(NET_EVENT_ACCEPT, data)
+            if data.attributes == TRANSPORT_BLIND_TUNNEL:
+                self._without_tls(data)
+            else:
+                rule: Rule = data.get_arg(ROUTE) or self._table().default
+                rule.destination.handle_event(NET_EVENT_ACCEPT, data)
         elif event != EVENT_ERROR:
             self._log.error("a listener was told of {event}, which it does not know", event=event_name(event))
         return EVENT_DONE
+
+    def _without_tls(self, vc: Any) -> None:
+        """A connection that came to a TLS port, and of whose bytes none are ours to decrypt."""
+        rule: Rule | None = vc.get_arg(ROUTE)
+        refusal = None
+        if rule is None:
+            # It has sent no hello, so it has asked for no name.
+            rule = self._table().find(None)
+            if not rule.admits(vc.get_remote_addr()):
+                refusal = "its address is not in ip_allow"
+        destination: IContinuation | None = rule.blind
+        if vc.phase is Phase.PLAIN:
+            destination = rule.destination
+            if not rule.in_clear:
+                refusal = refusal or "clients need a certificate, and it speaks no TLS"
+        elif destination is None:
+            refusal = refusal or "there is no host to pass it on to"
+        if refusal is None:
+            assert destination is not None
+            destination.handle_event(NET_EVENT_ACCEPT, vc)
+            return
+        self._log.info(
+            "{section}: {peer} is refused: {reason}", section=rule.section, peer=vc.peer_name(), reason=refusal
+        )
+        vc.do_io_close(errno.EACCES)

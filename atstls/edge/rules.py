@@ -128,9 +128,10 @@ class ListenConfig(Routes, HookKeys):
     backlog: int = key("backlog", Whole(1), 4096, "How many connections may wait to be accepted. Ours.")
     flags: frozenset[str] = key(
         "flags",
-        Flags(("ssl", "plain"), ("tr-pass", "allow-plain", "pp")),
+        Flags(("ssl", "plain"), ("tr-pass", "allow-plain"), ("pp",)),
         frozenset(("ssl",)),
-        "What comes in: TLS, or bytes that are not encrypted.",
+        "What comes in: TLS, or bytes that are not encrypted. With ssl, what does not begin as TLS is refused; with "
+        "tr-pass it is passed on untouched to where the route leads; with allow-plain it is served in clear.",
     )
     alpn: tuple[bytes, ...] = key(
         "alpn",

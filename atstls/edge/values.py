@@ -400,16 +400,18 @@ class Flags(Kind[frozenset[str]]):
     Words about a listener.
 
     @ivar one_of: exactly one of these must be there.
+    @ivar beside: at most one of these may be there beside the first of C{one_of}.
     @ivar later: words of the grammar that this version cannot do.
     """
 
     one_of: tuple[str, ...]
+    beside: tuple[str, ...]
     later: tuple[str, ...]
     noun = "a list of flags"
 
     @property
     def span(self) -> str:
-        return "exactly one of " + ", ".join(self.one_of)
+        return f"exactly one of {', '.join(self.one_of)}; with {self.one_of[0]} at most one of {', '.join(self.beside)}"
 
     def convert(self, text: str) -> frozenset[str]:
         return frozenset(items_of(text))
@@ -418,10 +420,17 @@ class Flags(Kind[frozenset[str]]):
         for flag in sorted(value):
             if flag in self.later:
                 raise ValueError(f"{shown(flag)} is not available in this version")
-            if flag not in self.one_of:
+            if flag not in (*self.one_of, *self.beside):
                 raise ValueError(f"{shown(flag)} is not a flag")
-        if len(value) != 1:
-            raise ValueError(f"{shown(self.write(value))} has {'more than one' if value else 'none'} of them")
+        written = shown(self.write(value))
+        number = len(value.intersection(self.one_of))
+        if number != 1:
+            raise ValueError(f"{written} has {'more than one' if number else 'none'} of them")
+        beside = value.intersection(self.beside)
+        if len(beside) > 1:
+            raise ValueError(f"{written} has two flags that contradict each other")
+        if beside and self.one_of[0] not in value:
+            raise ValueError(f"{shown(*beside)} has no use without {self.one_of[0]}")
 
     def write(self, value: frozenset[str]) -> str:
         return ", ".join(sorted(value))

@@ -29,6 +29,7 @@ from atstls.events import (
 )
 from atstls.eventsystem.iobuffer import MIOBuffer, new_empty_MIOBuffer
 from atstls.interfaces import IContinuation, ISessionAccept
+from atstls.ssl.sslvc import NOT_TLS_FAILS, NOT_TLS_PLAIN, NOT_TLS_TUNNEL
 from atstls.tls.nextprotocol import SSLNextProtocolSet
 
 _OVER: Final = (VC_EVENT_EOS, VC_EVENT_ERROR, VC_EVENT_ACTIVE_TIMEOUT, VC_EVENT_INACTIVITY_TIMEOUT)
@@ -41,11 +42,23 @@ class SSLNextProtocolAccept:
 
     @ivar endpoint: who gets a connection on which no protocol was agreed; C{None}: it is closed.
     @ivar protocols: what the port offers, and who speaks it.
+    @ivar not_tls: what becomes of clients whose first byte is not TLS's; as in
+        L{SSLNetVConnection<atstls.ssl.sslvc.SSLNetVConnection>}.
     """
 
     _log = Logger()
 
-    def __init__(self, endpoint: IContinuation | None) -> None:
+    def __init__(
+        self, endpoint: IContinuation | None, transparent_passthrough: bool = False, allow_plain: bool = False
+    ) -> None:
+        """
+        @param transparent_passthrough: pass on blindly, to C{endpoint}, those whose first byte is not TLS's.
+        @param allow_plain: give them to C{endpoint} like others who agreed on no protocol.
+        @raise LocalError: both.
+        """
+        if transparent_passthrough and allow_plain:
+            raise LocalError("what is not TLS can be passed on blindly or be served in clear, not both")
+        self.not_tls = NOT_TLS_TUNNEL if transparent_passthrough else NOT_TLS_PLAIN if allow_plain else NOT_TLS_FAILS
         self.endpoint = endpoint
         self.protocols = SSLNextProtocolSet()
         # Nothing is ever written into it: a blind tunnel's bytes wait in the connection for a buffer of their owner's.
@@ -64,6 +77,7 @@ class SSLNextProtocolAccept:
         if event == NET_EVENT_ACCEPT:
             data.register_next_protocol_set(self.protocols)
             data.session_accept = self
+            data.not_tls = self.not_tls
             data.do_io_read(SSLNextProtocolTrampoline(self, data), 0, self._empty)
             return EVENT_CONT
         self._log.error("an acceptor was told of {event}, which it does not know", event=event_name(event))

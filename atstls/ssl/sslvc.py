@@ -11,6 +11,7 @@ For a connection that a peer made:
 
   1. START: hooks, before a byte is read.
   2. HELLO: the peer's first message is collected, over any number of segments and records.  OpenSSL has not seen it.
+     Whose first byte is no TLS is passed on blindly, or served in clear, where the port is for that (C{not_tls}).
   3. ROUTE: hooks, the route and the certificate; all of it may wait.  A blind tunnel parts here: the bytes that were
      read become the first of the connection, and it is plain TCP from then on.
   4. HANDSHAKE: OpenSSL gets the same bytes, and speaks with the peer.
@@ -103,6 +104,10 @@ DISCARD_BYTES: Final = 1 << 20
 
 NO_HOOKS: Final = HookSet()
 
+NOT_TLS_FAILS: Final = 0
+NOT_TLS_TUNNEL: Final = 1
+NOT_TLS_PLAIN: Final = 2
+
 DEFAULT_OP: Final = 0
 TUNNEL_OP: Final = 1
 TERMINATE_OP: Final = 2
@@ -119,6 +124,8 @@ class SSLNetVConnection(UnixNetVConnection):
     @ivar hello: what the client said first; C{None} before that and after the handshake.
     @ivar certificate: the context whose certificate is shown; a hook may set it.
     @ivar hook_op: what a hook wants: C{DEFAULT_OP}, C{TUNNEL_OP} or C{TERMINATE_OP}.
+    @ivar not_tls: what becomes of a client whose first byte is not TLS's: C{NOT_TLS_FAILS}; C{NOT_TLS_TUNNEL}, a blind
+        tunnel; C{NOT_TLS_PLAIN}, the same as others without TLS.
     @ivar offered: the protocols offered by ALPN, in order; C{None}: all that are registered.
     @ivar eos_received: the peer has said close_notify.
     """
@@ -126,7 +133,7 @@ class SSLNetVConnection(UnixNetVConnection):
     __slots__ = (
         "_hello_reader", "_holder", "_lingers", "_sizer", "_unsent", "_unsent_at", "_unsent_end", "_discarded", "_walk",
         "certificate", "engine", "eos_received", "handshake_began", "handshake_seconds", "hello", "hook_op", "hooks",
-        "negotiated_protocol", "next_protocol_set", "npn_endpoint", "offered", "phase", "policy", "refusal",
+        "negotiated_protocol", "next_protocol_set", "not_tls", "npn_endpoint", "offered", "phase", "policy", "refusal",
         "server_name", "session_accept",
     )  # fmt: skip
 
@@ -145,6 +152,7 @@ class SSLNetVConnection(UnixNetVConnection):
         self.hello: ClientHello | None = None
         self.certificate: SSL.Context | None = None
         self.hook_op = DEFAULT_OP
+        self.not_tls = NOT_TLS_FAILS
         self.refusal: HandshakeFailed | None = None
         self.server_name: str | None = None
         self.offered: tuple[bytes, ...] | None = None
@@ -362,6 +370,8 @@ class SSLNetVConnection(UnixNetVConnection):
         elif state is HelloState.TOO_LARGE:
             assert reader.error is not None
             self._fail(reader.error)
+        elif state is HelloState.NOT_TLS and self.not_tls != NOT_TLS_FAILS:
+            self._become_tunnel(reader.raw, Move.TUNNEL_CHOSEN if self.not_tls == NOT_TLS_TUNNEL else Move.CLEAR_TEXT)
         else:
             # OpenSSL knows best what to answer to what is not TLS, or not right.
             self._move(Move.HELLO_UNREADABLE)
@@ -629,9 +639,17 @@ class SSLNetVConnection(UnixNetVConnection):
 
     # Blind tunnel.
 
-    def _become_tunnel(self, holder: bytearray) -> None:
+    def get_transparent_pass_through(self) -> bool:
+        """Is a client whose first byte is not TLS's passed on blindly (seed: C{getTransparentPassThrough})?"""
+        return self.not_tls == NOT_TLS_TUNNEL
+
+    def set_transparent_pass_through(self, wanted: bool) -> None:
+        """Say so, before its first byte was read."""
+        self.not_tls = NOT_TLS_TUNNEL if wanted else NOT_TLS_FAILS
+
+    def _become_tunnel(self, holder: bytearray, move: Move = Move.TUNNEL_CHOSEN) -> None:
         """From here on plain TCP; C{holder} comes first."""
-        self._move(Move.TUNNEL_CHOSEN)
+        self._move(move)
         self.attributes = TRANSPORT_BLIND_TUNNEL
         self._holder = holder or None
         self._hello_reader = None

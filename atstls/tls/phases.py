@@ -35,6 +35,8 @@ class Phase(Enum):
     """Application data, encrypted."""
     TUNNEL = "tunnel"
     """A blind tunnel: TCP, and the hello that was read is the first of its bytes."""
+    PLAIN = "plain"
+    """It came in clear to a port that takes that as well; its bytes are the application's as they are."""
     LINGER = "linger"
     """Its user has closed it; what was encrypted before, and the goodbye, still have to go."""
     CLOSED = "closed"
@@ -50,6 +52,7 @@ class Move(Enum):
     CONNECTED = "connected"
     HELLO_RECEIVED = "hello received"
     HELLO_UNREADABLE = "hello unreadable"
+    CLEAR_TEXT = "clear text"
     CONTEXT_CHOSEN = "context chosen"
     TUNNEL_CHOSEN = "tunnel chosen"
     HANDSHAKE_DONE = "handshake done"
@@ -69,6 +72,7 @@ MOVES: Final[dict[tuple[Phase, Move], Phase]] = {
     (_P.HELLO, _M.HELLO_RECEIVED): _P.ROUTE,
     (_P.HELLO, _M.HELLO_UNREADABLE): _P.HANDSHAKE,
     (_P.HELLO, _M.TUNNEL_CHOSEN): _P.TUNNEL,
+    (_P.HELLO, _M.CLEAR_TEXT): _P.PLAIN,
     (_P.ROUTE, _M.CONTEXT_CHOSEN): _P.HANDSHAKE,
     (_P.ROUTE, _M.TUNNEL_CHOSEN): _P.TUNNEL,
     (_P.HANDSHAKE, _M.HANDSHAKE_DONE): _P.VERIFY,
