@@ -55,6 +55,7 @@ from atstls.errors import (
     AtsTlsError,
     ConfigurationError,
     HandshakeFailed,
+    LocalError,
     NameNotFound,
     OpenFailed,
     PeerVanished,
@@ -108,7 +109,7 @@ class SharedHandler:
     What moves the bytes of all endpoints of one reactor: a handler, a poll descriptor and a cop.
 
     @ivar handler: lives as long as the reactor; is watched by a poll descriptor and a cop while it is in use.
-    @ivar throttle: how many connections there may be.
+    @ivar throttle: how many connections there may be: as many as the process may have descriptors, but for some.
     """
 
     _log = Logger()
@@ -116,7 +117,7 @@ class SharedHandler:
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
         self.handler = NetHandler(reactor)
-        self.throttle = Throttle()
+        self.throttle = Throttle(-1)
         self._uses = 0
         self._poll: EdgePollDescriptor | ReactorPollDescriptor | None = None
         self._cop: InactivityCop | None = None
@@ -196,7 +197,7 @@ class ServerTLS:
     What a server demands and shows, in the place of a context factory.
 
     @ivar certificates: the first is shown to who asks for a name that none is for.  Several for the same names have
-        different kinds of key.
+        different kinds of key.  In the place of a list, a L{CertificateFolder}.
     @ivar alpn: the protocols to offer, best first, and who speaks each; C{None} stands for the factory that listens.
         Empty: what that factory says that it speaks (C{IProtocolNegotiationFactory}).
     @ivar hooks: who is asked about each connection.
@@ -206,7 +207,7 @@ class ServerTLS:
     @ivar settings: versions, ciphers, sessions, clients' certificates.
     """
 
-    certificates: Sequence[Certificate]
+    certificates: "Sequence[Certificate] | CertificateFolder"
     alpn: Mapping[bytes, IProtocolFactory | None] = field(factory=dict)
     hooks: HookSet = NO_HOOKS
     handshake_timeout_seconds: float = HANDSHAKE_SECONDS
@@ -220,22 +221,31 @@ class ServerTLS:
 
         @raise ConfigurationError: there is no certificate, or one or a setting cannot be used.
         """
-        if not self.certificates:
-            raise ConfigurationError("a server needs a certificate")
-        same: dict[tuple[str, ...], list[Certificate]] = {}
-        for certificate in self.certificates:
-            same.setdefault(certificate.names, []).append(certificate)
-        table = CertificateTable()
-        for names, certificates in same.items():
-            context = certificate_context(self.settings, certificates, select_alpn=select_alpn)
-            table.add(context, names, default=table.default is None)
+        source = self.certificates
         return ServerPolicy(
             front_context(self.settings, select_alpn=select_alpn, check_server_name=check_server_name),
-            table,
+            self.table(source.load() if isinstance(source, CertificateFolder) else source),
             handshake_timeout_seconds=self.handshake_timeout_seconds,
             max_record_size=self.max_record_size,
             strict_server_name=self.strict_server_name,
         )
+
+    def table(self, certificates: Sequence[Certificate]) -> CertificateTable:
+        """
+        New contexts for C{certificates}, by their names.
+
+        @raise ConfigurationError: there is no certificate, or one cannot be used.
+        """
+        if not certificates:
+            raise ConfigurationError("a server needs a certificate")
+        same: dict[tuple[str, ...], list[Certificate]] = {}
+        for certificate in certificates:
+            same.setdefault(certificate.names, []).append(certificate)
+        table = CertificateTable()
+        for names, alike in same.items():
+            context = certificate_context(self.settings, alike, select_alpn=select_alpn)
+            table.add(context, names, default=table.default is None)
+        return table
 
 
 @frozen(eq=False)
@@ -328,6 +338,62 @@ def _with_its_key(path: str, keys: Sequence[str]) -> Certificate | None:
     return None
 
 
+LOOK_SECONDS: Final = 10.0
+"""How old what we know of a folder may be when somebody connects."""
+
+
+class CertificateFolder:
+    """
+    A folder of PEM files, which is read again when something in it has changed.
+
+    It is looked at when somebody connects, and not more often than each L{LOOK_SECONDS}.  What cannot be read is
+    logged, and the certificates from before go on to be shown.
+    """
+
+    _log = Logger()
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._seen: object = None
+        self._looked_at = 0.0
+
+    def load(self) -> tuple[Certificate, ...]:
+        """See L{load_folder}."""
+        self._seen = self._signature()
+        return load_folder(self.path)
+
+    def changed(self, now: float) -> bool:
+        """
+        Has something changed since it was read?  True only once for each change.
+
+        @param now: by a clock that goes forward.
+        """
+        if now - self._looked_at < LOOK_SECONDS:
+            return False
+        self._looked_at = now
+        seen, self._seen = self._seen, self._signature()
+        return seen != self._seen
+
+    def current(self, tls: ServerTLS, policy: ServerPolicy, now: float) -> ServerPolicy:
+        """C{policy}, or one with the certificates that there are now.  Its tickets stay good."""
+        if not self.changed(now):
+            return policy
+        try:
+            table = tls.table(self.load())
+        except ConfigurationError as exc:
+            self._log.error("the certificates from before are kept: {reason}", reason=str(exc))
+            return policy
+        self._log.info("the certificates of {folder} were read again", folder=self.path)
+        return evolve(policy, certificates=table)
+
+    def _signature(self) -> object:
+        try:
+            entries = [(entry.name, entry.stat()) for entry in os.scandir(self.path)]
+        except OSError as exc:
+            return str(exc)
+        return sorted((name, stat.st_mtime_ns, stat.st_size, stat.st_ino) for name, stat in entries)
+
+
 # Connections whose pyOpenSSL connection somebody else makes.
 
 MakeConnection = Callable[[Any], SSL.Connection]
@@ -339,6 +405,13 @@ class _Wrapping:
     """What Twisted calls the factory of a TLS protocol, for those who ask it for the factory inside."""
 
     wrappedFactory: Any  # noqa: N815
+
+
+_NOTHING: Final = _Wrapping(None)
+
+
+def _nothing_made(_vc: Any) -> SSL.Connection:
+    raise LocalError("the connection is closed")
 
 
 class CreatedNetVConnection(SSLNetVConnection):
@@ -411,6 +484,13 @@ class CreatedNetVConnection(SSLNetVConnection):
         self.negotiated_protocol = self.engine.connection.get_alpn_proto_negotiated() or None
         super()._open()
 
+    def free(self) -> None:
+        """See L{UnixNetVConnection.free<atstls.net.unixvc.UnixNetVConnection.free>}."""
+        super().free()
+        # A factory may know its protocols, and they know us.
+        self.factory = _NOTHING
+        self._make_connection = _nothing_made
+
 
 # Serving.
 
@@ -430,8 +510,12 @@ class _Serving:
 
 def _serve_settings(tls: ServerTLS, factory: Any) -> _Serving:
     policy = tls.policy()
+    folder = tls.certificates if isinstance(tls.certificates, CertificateFolder) else None
 
     def make(nh: NetHandler) -> SSLNetVConnection:
+        nonlocal policy
+        if folder is not None:
+            policy = folder.current(tls, policy, nh.now)
         vc = SSLNetVConnection(nh, policy)
         vc.hooks = tls.hooks
         return vc
@@ -869,12 +953,14 @@ def _parse_server(
         raise ConfigurationError(f"sslmethod={sslmethod}: versions are not chosen here; TLS 1.2 and 1.3 are spoken")
     if dhParameters is not None:
         read_file(dhParameters)  # No suite with it is offered, but a name that is wrong should be told.
+    certificates: tuple[Certificate, ...] | CertificateFolder
     if folder is not None:
         if privateKey is not None or certKey is not None or extraCertChain is not None:
             raise ConfigurationError(
                 f"{folder}: a folder has certificates and keys; privateKey and its kin are too much"
             )
-        certificates = load_folder(folder)
+        load_folder(folder)  # What is wrong is told when the string is read.
+        certificates = CertificateFolder(folder)
     else:
         certificates = (_load_pair(privateKey or "server.pem", certKey, extraCertChain),)
     if verify is not None:

@@ -4,7 +4,9 @@ Endpoints, over the loopback and the reactor that trial runs: nothing here waits
 After each test the reactor has to be clean: no port, no connection, no call and no descriptor of ours is left.
 """
 
+import gc
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from attrs import evolve
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from OpenSSL import SSL
 from twisted.internet import error, ssl
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     SSL4ClientEndpoint,
@@ -37,6 +39,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from atstls import endpoints
 from atstls.endpoints import (
     ClientEndpointParser,
     ClientTLS,
@@ -661,6 +664,45 @@ class Rude(Protocol):
         self.transport.loseConnection()
 
 
+class EndTests(EndpointTestCase):
+    """What is left of a connection."""
+
+    @inlineCallbacks
+    def test_nothing_is_left(self) -> Any:
+        """A connection that is closed is freed at once, without the collector, whoever made it."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for tls in (options(), ServerTLS([local()])):
+            port = yield self.serve(tls)
+            for client in (trusting(), ssl.optionsForClientTLS("localhost", trustRoot=roots())):
+                protocol = yield self.talk(self.client(port, client))
+                vcs = [weakref.ref(vc) for vc in handler_for(self.reactor).handler.open_list]
+                lost = [protocol.lost, self.factories[-1].built[-1].lost]
+                protocol.transport.loseConnection()
+                self._protocols.clear()
+                self.factories[-1].built.clear()
+                del protocol
+                yield gatherResults(lost)
+                yield self.wait(0.05)
+                self.assertEqual([None, None], [vc() for vc in vcs])
+
+    @inlineCallbacks
+    def test_the_reactor_stops(self) -> Any:
+        """Who is connected then is told that his connection is lost, and why."""
+        port = yield self.serve(options())
+        client = yield self.talk(self.client(port, trusting()))
+        server = self.factories[0].built[0]
+        shared = handler_for(self.reactor)
+        trigger = shared._trigger
+        shared._end_connections()
+        self.reactor.removeSystemEventTrigger(trigger)
+        for protocol in (client, server):
+            reason = yield protocol.lost
+            self.assertIsInstance(reason, error.ConnectionLost)
+            self.assertIn("the reactor stops", str(reason))
+
+
 class SharedHandlerTests(SynchronousTestCase):
     """One handler for all endpoints of a reactor."""
 
@@ -770,6 +812,25 @@ class StringTests(EndpointTestCase):
         other = trustme.CA().issue_cert("a.example", key_type=trustme.KeyType.ECDSA)
         (folder / "zz.pem").write_bytes(other.private_key_and_cert_chain_pem.bytes())
         self.assertEqual(1, len(load_folder(str(folder))))
+
+    @inlineCallbacks
+    def test_a_folder_that_changes(self) -> Any:
+        """A renewed certificate is shown to who connects after it was put there; a broken one changes nothing."""
+        self.patch(endpoints, "LOOK_SECONDS", 0.0)
+        folder = self.directory / "pems"
+        folder.mkdir()
+        (folder / "www.pem").write_bytes(pem_of(local()))
+        port = yield self._listen(str(folder))
+        old = yield self.talk(self._client(port))
+        renewed = CA.issue_cert("localhost", key_type=trustme.KeyType.ECDSA)
+        (folder / "www.pem").write_bytes(renewed.private_key_and_cert_chain_pem.bytes())
+        new = yield self.talk(self._client(port))
+        shown = [talker.transport.getPeerCertificate().get_serial_number() for talker in (old, new)]
+        self.assertEqual(local().leaf.serial_number, shown[0])
+        self.assertNotEqual(*shown)
+        (folder / "www.pem").write_bytes(b"rubbish")
+        still = yield self.talk(self._client(port))
+        self.assertEqual(shown[1], still.transport.getPeerCertificate().get_serial_number())
 
     @inlineCallbacks
     def test_alpn_in_the_string(self) -> Any:
