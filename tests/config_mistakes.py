@@ -577,11 +577,29 @@ ip_allow = ::1, ::1/128
 
 [sni a]
 verify_client = x
--> [sni a] verify_client: not available in this version, allowed: to leave it out
+-> [sni a] verify_client: 'x' is none of the words, allowed: one word, NONE, MODERATE, STRICT
+
+[sni a]
+verify_client = STRICT
+-> [sni a] verify_client: there are no authorities to trust, allowed: with verify_client_ca_certs, or with CA.cert.filename in [ssl]
+
+[sni a]
+verify_client = STRICT
+verify_client_ca_certs = a.pem
+tunnel_route = b:1
+-> [sni a] verify_client: nobody looks at certificates in a blind tunnel, allowed: with a route on which TLS ends here
+
+[sni a]
+verify_client_ca_certs = a.pem
+-> [sni a] verify_client_ca_certs: no certificate is asked for, allowed: with verify_client = MODERATE or STRICT
+
+[ssl]
+client.certification_level = 2
+-> [ssl] client.certification_level: there are no authorities to trust, allowed: with CA.cert.filename
 
 [sni a]
 client_cert = x
--> [sni a] client_cert: not available in this version, allowed: to leave it out
+-> [sni a] client_cert: HERE/x cannot be read: No such file or directory, allowed: a file, readable, relative to the configuration file
 
 [sni a]
 inbound_port_ranges = x

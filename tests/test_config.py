@@ -377,6 +377,8 @@ class DefaultTests(ConfigurationTestCase):
                 "session_cache": 2,
                 "session_cache_timeout": 0,
                 "allow_client_renegotiation": False,
+                "client_certification_level": 0,
+                "ca_cert_filename": None,
                 "multicert_exit_on_load_fail": True,
                 "client_version_min": "TLSv1.2",
                 "client_version_max": "TLSv1.3",
@@ -425,6 +427,8 @@ class ValueTests(ConfigurationTestCase):
             (SSLConfig, "session_cache", "0", 0),
             (SSLConfig, "session_cache.timeout", "60", 60),
             (SSLConfig, "allow_client_renegotiation", "0", False),
+            (SSLConfig, "client.certification_level", "0", 0),
+            (SSLConfig, "CA.cert.filename", "a.pem", here / "a.pem"),
             (SSLConfig, "server.multicert.exit_on_load_fail", "0", False),
             (SSLConfig, "client.version.min", "TLSv1", "TLSv1"),
             (SSLConfig, "client.version.max", "TLSv1.2", "TLSv1.2"),
@@ -464,8 +468,7 @@ class ValueTests(ConfigurationTestCase):
             (SNIConfig, "verify_server_policy", "PERMISSIVE", VerifyPolicy.PERMISSIVE),
             (SNIConfig, "verify_server_properties", "ALL", VerifyProperties.ALL),
             (SNIConfig, "ip_allow", "192.0.2.1, 2001:db8::/32", (network("192.0.2.1"), network("2001:db8::/32"))),
-            (SNIConfig, "verify_client", "MODERATE", ClientVerification.OPTIONAL),
-            (SNIConfig, "verify_client_ca_certs", "a.pem", here / "a.pem"),
+            (SNIConfig, "verify_client", "NONE", ClientVerification.NONE),
             (SNIConfig, "server_cipher_suite", "", ""),
             (SNIConfig, "ssl_ticket_enabled", "1", True),
             (SNIConfig, "client_cert", "both.pem", here / "both.pem"),
@@ -500,7 +503,7 @@ class ValueTests(ConfigurationTestCase):
         tried = {(settings, name) for settings, name, _, _ in self.values}
         every = {(settings, key.name) for settings in SETTINGS for key, _ in keys_of(settings)}
         routes = {(SNIConfig, route.value) for route in RouteKind}
-        self.assertEqual(every - tried - routes, {(SNIConfig, "client_key")})
+        self.assertEqual(every - tried - routes, {(SNIConfig, "client_key"), (SNIConfig, "verify_client_ca_certs")})
 
     def test_written_again(self) -> None:
         """What was read can be written, and is then read as the same."""
@@ -536,6 +539,16 @@ class ValueTests(ConfigurationTestCase):
         self.assertEqual(found.client_private_key_filename, self.here / "a.key")
         found = self.loaded(SNIConfig, "client_cert = a.pem\nclient_key = a.key\n")
         self.assertEqual(found.client_key, self.here / "a.key")
+
+    def test_certificates_of_clients(self) -> None:
+        """A rule asks for certificates of its own authorities, or of those of all."""
+        found = self.loaded(SNIConfig, "verify_client = STRICT\nverify_client_ca_certs = a.pem\n")
+        self.assertEqual(
+            (found.verify_client, found.verify_client_ca_certs), (ClientVerification.REQUIRED, self.here / "a.pem")
+        )
+        every = "[ssl]\nclient.certification_level = 2\nCA.cert.filename = a.pem\n"
+        for rule in ("verify_client = MODERATE\n", "verify_client_ca_certs = b.pem\n", "verify_client = NONE\n"):
+            self.assertEqual(self.load(f"{every}[sni a]\n{rule}").ssl.client_certification_level, 2)
 
     def test_later_rules(self) -> None:
         """Mistakes in the keys that only a later version acts upon are known already."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from OpenSSL import SSL
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -43,6 +44,7 @@ from atstls.net.connection import NetVCOptions
 from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL, TRANSPORT_DEFAULT
 from atstls.session.protocol import ProtocolSessionAccept
 from atstls.tls import alerts
+from atstls.tls.contexts import ClientVerification
 from atstls.tls.hooks import HookPoint
 from atstls.tls.phases import Phase
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
@@ -597,6 +599,57 @@ class BuildTests(SynchronousTestCase):
         with self.assertRaises(ConfigurationErrors) as caught:
             self.plan(certificates=(certificate,))
         self.assertIn("built-in default: [certificate one]: ", caught.exception.lines[0])
+
+    def test_verification_of_clients(self) -> None:
+        """[ssl] says it for all, a rule for one name; who needs a certificate cannot come in clear."""
+        write_certificate(self.directory, "ca", "ca.example.com")
+        authorities = self.directory / "ca.pem"
+        table = (
+            self.plan(
+                snis=(
+                    SNIConfig(pattern="none", verify_client=ClientVerification.NONE),
+                    SNIConfig(pattern="moderate", verify_client=ClientVerification.OPTIONAL),
+                    SNIConfig(pattern="same"),
+                ),
+                ssl=SSLConfig(client_certification_level=2, ca_cert_filename=authorities),
+            )
+            .listeners[0]
+            .table
+        )
+        modes = {}
+        for name in ("none", "moderate", "same", "other"):
+            found = table.find(name)
+            assert found.policy is not None
+            modes[name] = (found.policy.front.get_verify_mode(), found.in_clear)
+        required = SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+        self.assertEqual(
+            {
+                "none": (SSL.VERIFY_NONE, True),
+                "moderate": (SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE, True),
+                "same": (required, False),
+                "other": (required, False),
+            },
+            modes,
+        )
+        self.assertIs(table.find("same").policy, table.default.policy)
+
+    def test_a_rules_own_certificate_for_origins(self) -> None:
+        """It takes the place of the one that [ssl] has, and destinations with different ones are not shared."""
+        write_certificate(self.directory, "own", "client.example.com")
+        plan = self.plan(
+            snis=(
+                SNIConfig(
+                    pattern="a",
+                    partial_blind_route=partial_blind(1),
+                    client_cert=self.directory / "own.pem",
+                    client_key=self.directory / "own.key",
+                ),
+                SNIConfig(pattern="b", partial_blind_route=partial_blind(1)),
+            )
+        )
+        a, b = (plan.listeners[0].table.find(name).destination for name in "ab")
+        assert isinstance(a, OnwardTLS) and isinstance(b, OnwardTLS)
+        self.assertIsNot(a.policies[None], b.policies[None])
 
     def test_verification_of_origins(self) -> None:
         """What [ssl] says of origins holds, and what a rule says holds more."""

@@ -45,6 +45,7 @@ from atstls.tls.certificates import Certificate, load_certificate, self_signed
 from atstls.tls.contexts import (
     CertificateTable,
     ClientSettings,
+    ClientVerification,
     ServerSettings,
     certificate_context,
     client_context,
@@ -56,6 +57,8 @@ from atstls.tls.policy import ClientPolicy, ServerPolicy
 T = TypeVar("T")
 
 Hooks: TypeAlias = tuple[tuple[HookPoint, Hook], ...]
+
+_CERTIFICATION_LEVELS = (ClientVerification.NONE, ClientVerification.OPTIONAL, ClientVerification.REQUIRED)
 
 _GOES_ON = (RouteKind.FORWARD, RouteKind.PARTIAL_BLIND)
 
@@ -138,7 +141,7 @@ class _Builder:
         self._policies: dict[ServerSettings, ServerPolicy | None] = {}
         self._client_policies: dict[tuple[ClientSettings, Hooks], ClientPolicy] = {}
         self._hooks: dict[str, Hooks] = {}
-        self._shown_to_origins: Certificate | None = None
+        self._shown_to_origins: dict[object, Certificate] = {}
         net = configuration.net
         self._client_options = NetVCOptions(
             sockopt_flags=net.sock_option_flag_out,
@@ -283,6 +286,11 @@ class _Builder:
                 version_min=sni.valid_tls_version_min_in or settings.version_min,
                 version_max=sni.valid_tls_version_max_in or settings.version_max,
             )
+            if sni.server_cipher_suite is not None:
+                settings = evolve(settings, cipher_suite=sni.server_cipher_suite or None)
+            if sni.ssl_ticket_enabled is not None:
+                settings = evolve(settings, session_ticket=sni.ssl_ticket_enabled)
+        settings = self._verification(settings, sni)
         # The section that names the route is the one to tell about it.
         whose = section if sni is None or sni.route is not None else f"[listen {listen.name}]"
         destination = self._destination(whose, route, listen, sni=sni)
@@ -297,6 +305,21 @@ class _Builder:
             self._offered(listen, sni, route, destination),
             None if sni is None else sni.ip_allow,
             self._blind(whose, route, listen, destination),
+            in_clear=settings.client_verification is not ClientVerification.REQUIRED,
+        )
+
+    def _verification(self, settings: ServerSettings, sni: SNIConfig | None) -> ServerSettings:
+        """C{settings} with what they demand of the certificates of clients."""
+        ssl = self.configuration.ssl
+        wanted = _CERTIFICATION_LEVELS[ssl.client_certification_level]
+        authorities = ssl.ca_cert_filename
+        if sni is not None:
+            wanted = sni.verify_client or wanted
+            authorities = sni.verify_client_ca_certs or authorities
+        if wanted is ClientVerification.NONE:
+            return settings
+        return evolve(
+            settings, client_verification=wanted, client_ca_file=None if authorities is None else str(authorities)
         )
 
     def _blind(
@@ -342,7 +365,9 @@ class _Builder:
         hooks: Hooks = ()
         if route.kind is RouteKind.PARTIAL_BLIND and not through:
             hooks = tuple(pair for pair in self._hooks[listen.name] if pair[0] in OUTBOUND_POINTS)
-            key += (hooks, None if sni is None else (sni.verify_server_policy, sni.verify_server_properties))
+            if sni is not None:
+                key += (sni.verify_server_policy, sni.verify_server_properties, sni.client_cert, sni.client_key)
+            key += (hooks,)
         if key not in self._destinations:
             place = f"{section} {route.kind.value}" if route.kind is not RouteKind.WELCOME else section
             self._destinations[key] = self._tried(
@@ -407,7 +432,7 @@ class _Builder:
             version_min=ssl.client_version_min,
             version_max=ssl.client_version_max,
             ca_file=None if ssl.client_ca_cert_filename is None else str(ssl.client_ca_cert_filename),
-            certificate=self._client_certificate(),
+            certificate=self._client_certificate(sni),
             alpn=ssl.client_alpn_protocols,
             policy=policy,
             properties=properties,
@@ -418,11 +443,16 @@ class _Builder:
             policies[name] = self._client_policy(evolve(settings, alpn=(name,)), hooks)
         return policies
 
-    def _client_certificate(self) -> Certificate | None:
+    def _client_certificate(self, sni: SNIConfig | None) -> Certificate | None:
         ssl = self.configuration.ssl
-        if self._shown_to_origins is None and ssl.client_cert_filename is not None:
-            self._shown_to_origins = _load_pair(ssl.client_cert_filename, ssl.client_private_key_filename)
-        return self._shown_to_origins
+        pair = ssl.client_cert_filename, ssl.client_private_key_filename
+        if sni is not None and sni.client_cert is not None:
+            pair = sni.client_cert, sni.client_key
+        if pair[0] is None:
+            return None
+        if pair not in self._shown_to_origins:
+            self._shown_to_origins[pair] = _load_pair(*pair)
+        return self._shown_to_origins[pair]
 
     def _client_policy(self, settings: ClientSettings, hooks: Hooks) -> ClientPolicy:
         key = (settings, hooks)

@@ -28,7 +28,7 @@ from atstls.edge.settings import LATER, SECTIONS_LATER, EdgeConfig, NetConfig, S
 from atstls.edge.tlsfiles import check_certificates
 from atstls.edge.values import FileFault, keys_of
 from atstls.errors import ConfigurationError
-from atstls.tls.contexts import VERSIONS
+from atstls.tls.contexts import VERSIONS, ClientVerification
 
 __all__ = [
     "CertificateConfig",
@@ -225,6 +225,9 @@ class _Loader:
             lowest: str = getattr(self.ssl, f"{side}_version_min")
             highest: str = getattr(self.ssl, f"{side}_version_max")
             self._check_versions(section, (f"{side}.version.min", lowest), (f"{side}.version.max", highest))
+        if self.ssl.client_certification_level and "CA.cert.filename" not in section.entries:
+            wrong = "there are no authorities to trust"
+            self._complain(section, wrong, "client.certification_level", allowed="with CA.cert.filename")
         self._check_client_pair(
             section,
             values,
@@ -249,6 +252,19 @@ class _Loader:
             self._check_certificates(section, ((path, key_path),), certificate[0])
         elif key_path is not None:
             self._complain(section, "is the key of no certificate", private_key[0], allowed=f"with {certificate[0]}")
+
+    def _check_verification(self, section: Section, sni: SNIConfig) -> None:
+        asked = sni.verify_client is not None and sni.verify_client is not ClientVerification.NONE
+        if asked and "verify_client_ca_certs" not in section.entries and self.ssl.ca_cert_filename is None:
+            allowed = "with verify_client_ca_certs, or with CA.cert.filename in [ssl]"
+            self._complain(section, "there are no authorities to trust", "verify_client", allowed=allowed)
+        if asked and sni.route is not None and sni.route.kind is RouteKind.TUNNEL:
+            wrong = "nobody looks at certificates in a blind tunnel"
+            self._complain(section, wrong, "verify_client", allowed="with a route on which TLS ends here")
+        by_default = sni.verify_client is None and self.ssl.client_certification_level
+        if "verify_client_ca_certs" in section.entries and "verify_client" not in section.entries and not by_default:
+            wrong = "no certificate is asked for"
+            self._complain(section, wrong, "verify_client_ca_certs", allowed="with verify_client = MODERATE or STRICT")
 
     def _check_certificates(self, section: Section, files: tuple[tuple[Path, Path | None], ...], key: str) -> bool:
         try:
@@ -321,6 +337,7 @@ class _Loader:
             ("valid_tls_version_min_in", sni.valid_tls_version_min_in or self.ssl.server_version_min),
             ("valid_tls_version_max_in", sni.valid_tls_version_max_in or self.ssl.server_version_max),
         )
+        self._check_verification(section, sni)
         self._check_client_pair(section, values, ("client_cert", "client_cert"), ("client_key", "client_key"))
         return sni
 

@@ -57,6 +57,12 @@ IMPLEMENTED_SNI_KEYS: Final = frozenset(
         "verify_server_policy",
         "verify_server_properties",
         "ip_allow",
+        "verify_client",
+        "verify_client_ca_certs",
+        "server_cipher_suite",
+        "ssl_ticket_enabled",
+        "client_cert",
+        "client_key",
     )
 )
 """
@@ -216,13 +222,14 @@ class SNIConfig(Routes):
         "verify_client",
         Choice(CLIENT_VERIFICATIONS),
         None,
-        "Whether clients are asked for a certificate, and must have one.",
+        "Whether clients are asked for a certificate, and must have one: NONE, they are not; MODERATE, one that is "
+        "shown must be good; STRICT, none is refused.",
     )
     verify_client_ca_certs: Path | None = key(
         "verify_client_ca_certs",
         Authorities(),
         None,
-        "The authorities trusted to sign certificates of clients, in PEM.",
+        "The authorities trusted to sign certificates of clients, in PEM, in the place of CA.cert.filename of [ssl].",
     )
     server_cipher_suite: str | None = key(
         "server_cipher_suite", Ciphers(tls13=False), None, "As server.cipher_suite of [ssl]."

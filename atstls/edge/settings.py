@@ -52,12 +52,10 @@ LATER: Final[Mapping[str, frozenset[str]]] = {
             "TLSv1_1.enabled",
             "TLSv1_2.enabled",
             "TLSv1_3.enabled",
-            "client.certification_level",
             "client.sni_policy",
             "client.cipher_suite",
             "client.TLSv1_3.cipher_suites",
             "client.CA.cert.path",
-            "CA.cert.filename",
             "CA.cert.path",
             "server.cert.path",
             "server.private_key.path",
@@ -255,6 +253,19 @@ class SSLConfig(HookKeys):
         OnlyYet(Switch(), False),
         False,
         "Whether a TLS 1.2 client may start a new handshake in mid-connection.",
+    )
+    client_certification_level: int = key(
+        "client.certification_level",
+        Whole(0, 2),
+        0,
+        "Whether clients are asked for a certificate: 0 is no; 1 is yes, and one that is shown must be good; 2 is that "
+        "without a good one there is no connection.",
+    )
+    ca_cert_filename: Path | None = key(
+        "CA.cert.filename",
+        OrNothing(Authorities()),
+        None,
+        "The authorities trusted to sign certificates of clients, in PEM; needed to ask for one.",
     )
     multicert_exit_on_load_fail: bool = key(
         "server.multicert.exit_on_load_fail",
