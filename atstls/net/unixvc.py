@@ -30,7 +30,7 @@ from typing import Any, Final
 
 from zope.interface import implementer
 
-from atstls.errors import AtsTlsError, LocalError, PeerVanished
+from atstls.errors import AtsTlsError, ConnectionClosedError, LocalError, PeerVanished
 from atstls.events import (
     VC_EVENT_ACTIVE_TIMEOUT,
     VC_EVENT_EOS,
@@ -57,6 +57,7 @@ from atstls.eventsystem.vio import (
 from atstls.interfaces import IContinuation, INetVConnection, ISSLNetVConnection
 from atstls.net.connection import Address, NetVCOptions, reapply_options, reset_on_close
 from atstls.net.handler import NetHandler
+from atstls.net.oob import OutOfBand
 
 WOULD_BLOCK: Final = 0
 NO_ROOM: Final = -1
@@ -78,6 +79,7 @@ DATA_CLOSED: Final = 3
 """What C{get_data} can be asked for (ATS: C{TS_API_DATA_*})."""
 
 _OUTPUT_VC: Final = "atstls.net.output_vc"
+_URGENT: Final = "atstls.net.out_of_band"
 
 _GONE = (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
 _TERMINAL = (VC_EVENT_EOS, VC_EVENT_ERROR, VC_EVENT_INACTIVITY_TIMEOUT, VC_EVENT_ACTIVE_TIMEOUT)
@@ -366,7 +368,9 @@ class UnixNetVConnection:
                 vio.stop()
             vio.vc_server = None
             vio.state = NOWHERE
-        self.args = None
+        if self.args is not None:
+            self.cancel_OOB()
+            self.args = None
         on_free, self.on_free = self.on_free, None
         if on_free is not None:
             on_free()
@@ -742,6 +746,54 @@ class UnixNetVConnection:
         self.lerrno = exc.errno or errno.EPIPE
         self.error = PeerVanished(os.strerror(self.lerrno)) if self.lerrno in _GONE else exc.with_traceback(None)
         return FAILED
+
+    # Urgent data.
+
+    def send_OOB(self, cont: IContinuation, data: bytes) -> OutOfBand:  # noqa: N802 (Traffic Server's name)
+        """
+        Send C{data} as urgent data of TCP, before anything that is still in the write VIO's buffer.
+
+        The peer sees the last byte as the urgent one.  C{cont} is told VC_EVENT_OOB_COMPLETE when the kernel has it,
+        or VC_EVENT_EOS when it cannot be sent and C{lerrno} says why; with the connection, and not from within this
+        call.
+
+        @return: to be cancelled, as by L{cancel_OOB}.
+        @raise LocalError: the connection speaks TLS, which has nothing like it; or C{data} is empty; or other urgent
+            data is on its way.
+        @raise ConnectionClosedError: the connection was closed before the call.
+        """
+        if self.closed:
+            raise ConnectionClosedError("urgent data needs a connection that is open")
+        if self.says_goodbye:
+            raise LocalError("there is no urgent data in TLS")
+        if not data:
+            raise LocalError("no bytes are not urgent")
+        before = self.get_arg(_URGENT)
+        if before is not None and not before.cancelled:
+            raise LocalError("other urgent data is on its way")
+        urgent = OutOfBand(self, cont, data, self._tell_urgent)
+        self.set_arg(_URGENT, urgent)
+        return urgent
+
+    def cancel_OOB(self) -> None:  # noqa: N802 (Traffic Server's name)
+        """Send no more of the urgent data, of which some may be out, and tell nobody.  Harmless when there is none."""
+        urgent = None if self.args is None else self.args.pop(_URGENT, None)
+        if urgent is not None:
+            urgent.cancel()
+
+    def _tell_urgent(self, urgent: OutOfBand, cont: IContinuation, event: int) -> None:
+        if self.args is not None and self.args.get(_URGENT) is urgent:
+            del self.args[_URGENT]
+        self.recursion += 1
+        try:
+            cont.handle_event(event, self)
+        except Exception:
+            self.nh._broken(self)
+            return
+        finally:
+            self.recursion -= 1
+        if self.closed and not self.recursion:
+            self._leave()
 
     # Timeouts.
 
