@@ -172,6 +172,33 @@ class INetVConnection(IVConnection):
     def cancel_active_timeout() -> None:
         """Off."""
 
+    def add_to_active_queue() -> bool:
+        """A request begins.  False: there are too many, refuse it.  Source: behaviour 1.10."""
+
+    def add_to_keep_alive_queue() -> None:
+        """It was answered, and only the line is open: when there are too many, the oldest get a timeout at once."""
+
+    def remove_from_active_queue() -> None:
+        """Not counted any more.  Harmless when it was not."""
+
+    def remove_from_keep_alive_queue() -> None:
+        """The same."""
+
+    def trap_write_buffer_empty(event: int) -> None:
+        """Tell C{event}, once, after the next write that empties the buffer and of which nothing else is told."""
+
+    def apply_options() -> None:
+        """Make the socket as C{options} say now."""
+
+    def populate_protocol() -> tuple[str, ...]:
+        """What is spoken, the uppermost first: C{("h2", "tls/1.3", "tcp", "ipv4")}."""
+
+    def protocol_contains(prefix: str) -> str | None:
+        """The first of these that begins with C{prefix}, or C{None}."""
+
+    def get_service(interface: Any) -> Any:
+        """This connection as something that provides C{interface}, or C{None}."""
+
     def get_remote_addr() -> Any:
         """The peer's address as the socket module writes it, or C{None}."""
 

@@ -74,6 +74,29 @@ class MultiTunnelTests(Tunnelling):
         self.assertEqual([len(sent)] * 3, [len(peer.plain) for peer in receivers])
         self.over(cont, "EOS")
 
+    def test_the_end_waits_for_the_kernel(self) -> None:
+        """What was encrypted and not yet taken by the kernel when the source ends still goes out, and then the end."""
+        tunnel, sender, receivers, cont = self.make(PLAIN, TLS)
+        (target,) = tunnel._branches
+        (peer,) = receivers
+        peer.paused = True
+        sent = 0
+        while not target.write.urgent:
+            sender.write(bytes(4096))
+            sent += 4096
+            self.reactor.settle()
+            sender.pump()
+            self.reactor.settle()
+        self.assertEqual(0, target.write.vio.reader.avail)
+        sender.shutdown()
+        sender.pump()
+        self.reactor.settle()
+        self.assertEqual(([], True), (cont.events, target.write.owed))
+        peer.paused = False
+        self.run_to_end(sender, receivers)
+        self.assertEqual((sent, "close_notify"), (len(peer.plain), peer.end))
+        self.over(cont, "EOS")
+
     def test_a_target_that_fails_drops_out(self) -> None:
         """It holds nobody up any more; at the end I am told that not all got everything (N122)."""
         tunnel, sender, receivers, cont = self.make(PLAIN, PLAIN, PLAIN, tcp=True)

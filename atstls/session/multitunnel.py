@@ -178,8 +178,7 @@ class OneWayMultiTunnel:
         self._ended = True
         for branch in list(self._branches.values()):
             vio = branch.vio
-            if vio is None or branch.vc not in self._branches:
-                continue
+            assert vio is not None
             if self._close_all and self._orderly():
                 vio.finish()
             else:
@@ -220,17 +219,15 @@ class OneWayMultiTunnel:
         self.result = self.result or result
         self._ended = True
         for branch in list(self._branches.values()):
-            if branch.vc in self._branches:
-                self._done(branch, result)
+            self._done(branch, result)
 
     def _over(self) -> None:
         self.finished = True
-        vio, self.source_vio = self.source_vio, None
-        if vio is not None:
-            if self._close_all:
-                self.source.do_io_close(-1 if self._ended and not self.result else self.result)
-            else:
-                self.source.do_io_read(None, 0, None)
+        self.source_vio = None
+        if self._close_all:
+            self.source.do_io_close(self.result or -1)
+        else:
+            self.source.do_io_read(None, 0, None)
         cont, self._cont = self._cont, None
         if cont is not None:
             cont.handle_event(VC_EVENT_ERROR if self.result else VC_EVENT_EOS, self)
