@@ -130,9 +130,11 @@ class SharedHandler:
 
     def hold(self) -> None:
         """Somebody needs it, and will call L{release}: a port, an attempt to connect, a connection."""
+        if not self._uses:
+            self._start()
         self._uses += 1
-        if self._uses > 1:
-            return
+
+    def _start(self) -> None:
         poll = self._poll = make_poll_descriptor(self.reactor, self.handler)
         self.handler.set_poll(poll, tell_rest=isinstance(poll, ReactorPollDescriptor))
         self._cop = InactivityCop(self.handler, self.reactor)
@@ -747,7 +749,8 @@ class _Attempt:
             self._factory.doStart()
             action = processor.connect_s(self, address, timeout, options)
         except BaseException:
-            self._end(stop=True)
+            if not self._over:
+                self._end(stop=True)
             raise
         if not self._over:
             self._action = action

@@ -5,7 +5,12 @@ After each test the reactor has to be clean: no port, no connection, no call and
 """
 
 import gc
-import os
+import inspect
+import re
+import shutil
+import socket
+import tempfile
+import textwrap
 import weakref
 from pathlib import Path
 from typing import Any
@@ -22,6 +27,7 @@ from twisted.internet.endpoints import (
     SSL4ServerEndpoint,
     TCP4ClientEndpoint,
     TCP4ServerEndpoint,
+    UNIXClientEndpoint,
     clientFromString,
     serverFromString,
     wrapClientTLS,
@@ -328,15 +334,30 @@ class BothSidesTests(EndpointTestCase):
 
     @inlineCallbacks
     def test_unix_socket(self) -> Any:
-        """The same endpoint on a UNIX socket; its peers have no address."""
-        path = f"{self.mktemp()}.s"[-90:].lstrip("/")
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        """The same endpoint on a UNIX socket; its peers have no name."""
+        directory = tempfile.mkdtemp(prefix="atstls")  # trial's own names are too long for a socket's
+        self.addCleanup(shutil.rmtree, directory)
+        path = f"{directory}/socket"
         factory = TalkerFactory(echoes=True)
         self.factories.append(factory)
         endpoint = SSLServerEndpoint.on_socket(self.reactor, AcceptOptions(unix_path=path), options())
         port = yield endpoint.listen(factory)
         self._stop_first(port)
         self.assertEqual(path.encode(), port.getHost().name)
+        creator = ssl.optionsForClientTLS("localhost", trustRoot=roots())
+        yield self.talk(wrapClientTLS(creator, UNIXClientEndpoint(self.reactor, path)))
+        self.assertIsNone(factory.peers[0].name)
+
+    @inlineCallbacks
+    def test_inherited_socket(self) -> Any:
+        """The same on a socket that somebody else has opened."""
+        with socket.create_server(("127.0.0.1", 0)) as opened:
+            factory = TalkerFactory(echoes=True)
+            self.factories.append(factory)
+            inherited = AcceptOptions(fd=opened.fileno())
+            port = yield SSLServerEndpoint.on_socket(self.reactor, inherited, options()).listen(factory)
+        self._stop_first(port)
+        yield self.talk(self.client(port, trusting()))
 
     @inlineCallbacks
     def test_bind_address(self) -> Any:
@@ -724,6 +745,27 @@ class SharedHandlerTests(SynchronousTestCase):
             self.assertTrue(shared.in_use)
             shared.release()
             self.assertEqual((set(), []), (reactor.readers, reactor.getDelayedCalls()))
+
+
+class PageTests(SynchronousTestCase):
+    """C{docs/endpoints.rst} says what is so."""
+
+    page = (Path(__file__).resolve().parent.parent / "docs" / "endpoints.rst").read_text(encoding="utf-8")
+
+    def test_its_program_runs(self) -> None:
+        """What it shows of our settings can be typed as it stands, and be used."""
+        (block,) = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", self.page, re.MULTILINE)
+        names: dict[str, Any] = {}
+        exec(textwrap.dedent(block), names)
+        self.assertEqual(10, names["server"].policy().handshake_timeout_seconds)
+        self.assertIsInstance(names["client"].context(()), SSL.Context)
+
+    def test_every_argument_is_told(self) -> None:
+        """Nobody has to read the code to know what a string may say."""
+        for parse in (endpoints._parse_server, endpoints._parse_client):
+            for name in inspect.signature(parse).parameters:
+                if name not in ("reactor", "port", "host", "folder"):
+                    self.assertIn(f"``{name}", self.page)
 
 
 class StringTests(EndpointTestCase):
