@@ -134,10 +134,6 @@ per_client.max_connections_in = -9
 -> [net] per_client.max_connections_in: -9 is out of range, allowed: a whole number, 0 in this version
 
 [ssl]
-allow_client_renegotiation = 1
--> [ssl] allow_client_renegotiation: 1 is not available in this version, allowed: a switch, 0 in this version
-
-[ssl]
 server.honor_cipher_order = yes
 -> [ssl] server.honor_cipher_order: 'yes' is neither 1 nor 0, allowed: a switch, 1 or 0
 

@@ -5,6 +5,7 @@ What peers do who mean harm, or who are broken: each of them ends itself, cheapl
 import random
 import socket
 from dataclasses import replace
+from typing import Any
 
 from OpenSSL import SSL
 
@@ -24,8 +25,11 @@ from tests.tlssupport import (
     RecordForger,
     TLSPeer,
     alert_in_clear,
+    cuts,
     hook_set,
+    protocol_set,
     records,
+    server_policy,
 )
 
 
@@ -312,6 +316,73 @@ class RenegotiationTests(OverTLS):
         self.assertEqual(b"data first", found)
         self.assertEqual(["READ_READY", "ERROR"], cont.events)
         self.assertEqual(10, cont.log[-1][1])
+
+    def allowed(self, **more: Any) -> tuple[Any, TLSPeer]:
+        policy = server_policy(
+            self.version, settings={"allow_client_renegotiation": True}, allow_client_renegotiation=True
+        )
+        vc, peer, _ = self.established(policy, **more)
+        return vc, peer
+
+    def test_allowed(self) -> None:
+        """Where it is allowed it is answered at once, though the user writes nothing, and the next one too (S064)."""
+        for number, cut in enumerate(cuts().values()):
+            vc, peer = self.allowed(protocols=protocol_set(b"h2", b"http/1.1"), alpn=(b"http/1.1",), cut=cut)
+            cont, found = self.read_all(vc)
+            for times in (1, 2):
+                peer.write(b"before ")
+                self.ask(peer)
+                self.run_peers(peer)
+                self.assertEqual(times, peer.connection.total_renegotiations(), number)
+                peer.write(b"after ")
+                self.run_peers(peer)
+            self.assertEqual(b"before after " * 2, found)
+            self.assertEqual({"READ_READY"}, set(cont.events))
+            self.assertEqual(b"http/1.1", vc.negotiated_protocol)
+            writer = self.write(vc, b"answer")
+            self.run_peers(peer)
+            self.assertEqual((["WRITE_COMPLETE"], b"answer"), (writer.events, peer.plain))
+            vc.do_io_close()
+            self.run_peers(peer)
+            self.assertEqual("close_notify", peer.end)
+
+    def test_allowed_while_we_send(self) -> None:
+        """What is on its way to the client arrives whole, before the new handshake or after it."""
+        vc, peer = self.allowed()
+        vc.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        cont, _found = self.read_all(vc)
+        data = bytes(range(256)) * 4096
+        writer = self.write(vc, data)
+        self.ask(peer)
+        self.run_peers(peer)
+        self.assertEqual("", peer.reason)
+        self.assertEqual(1, peer.connection.total_renegotiations())
+        self.assertEqual((["WRITE_COMPLETE"], True), (writer.events[-1:], data == bytes(peer.plain)))
+        self.assertEqual([], cont.events)
+
+    def test_writing_waits_for_the_new_handshake(self) -> None:
+        """What is to be sent in the middle of it waits, at no cost, and goes when it is done."""
+        for ends in (False, True):
+            vc, peer = self.allowed()
+            cont, _found = self.read_all(vc)
+            peer.paused = True
+            self.ask(peer)
+            self.run_peers(peer)
+            writer = self.write(vc, b"answer" * 100)
+            self.reactor.settle()
+            self.assertEqual([], writer.events)
+            self.assertEqual(0, self.reactor.turn())
+            if ends:
+                peer.sock.close()
+                self.reactor.settle()
+                self.assertEqual(1, len(cont.events))
+                vc.do_io_close()
+                self.reactor.settle()
+                self.assert_gone(vc)
+                continue
+            peer.paused = False
+            self.run_peers(peer)
+            self.assertEqual((["WRITE_COMPLETE"], b"answer" * 100), (writer.events, peer.plain))
 
     def test_refused_while_the_peer_does_not_read(self) -> None:
         """A peer that does not read what we owe it is refused all the same, and costs no more."""

@@ -338,12 +338,14 @@ class CornerTests(OverTLS):
         sock.close()
 
     def test_write_that_has_to_wait(self) -> None:
-        """A write for which OpenSSL needs a message first is no failure, and moves nothing."""
+        """A write for which OpenSSL needs a message first is no failure, moves nothing, and goes when one has come."""
         vc, peer, _ = self.established()
+        self.read_all(vc)
         with mock.patch.object(type(vc.engine), "write", return_value=0):
             writer = self.write(vc, b"x")
             self.reactor.turn()
         self.assertEqual([], writer.events)
+        peer.write(b"message")
         self.run_peers(peer)
         self.assertEqual((b"x", ["WRITE_COMPLETE"]), (peer.plain, writer.events))
 

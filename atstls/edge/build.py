@@ -227,6 +227,8 @@ class _Builder:
             front_context(settings, select_alpn=select_alpn, check_server_name=check_server_name),
             self._table(settings),
             handshake_timeout_seconds=ssl.handshake_timeout_in,
+            strict_server_name=ssl.server_strict_sni,
+            allow_client_renegotiation=settings.allow_client_renegotiation,
             max_record_size=ssl.max_record_size,
         )
 

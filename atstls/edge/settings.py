@@ -250,9 +250,16 @@ class SSLConfig(HookKeys):
     )
     allow_client_renegotiation: bool = key(
         "allow_client_renegotiation",
-        OnlyYet(Switch(), False),
+        Switch(),
         False,
         "Whether a TLS 1.2 client may start a new handshake in mid-connection.",
+    )
+    server_strict_sni: bool = key(
+        "server.strict_sni",
+        Switch(),
+        False,
+        "Whether a client is refused, with the alert unrecognized_name, that asks for a name for which there is no "
+        "certificate; 0 shows it the default one. Ours.",
     )
     client_certification_level: int = key(
         "client.certification_level",

@@ -733,9 +733,16 @@ class SSLNetVConnection(UnixNetVConnection):
         Reading may have left something to say.  It goes out, or behind what the kernel has not taken yet.
 
         Over TLS 1.2 that is the refusal of a renegotiation, and the end of a connection that is not worth its
-        cost.  Over TLS 1.3 it is new keys, as often as the peer likes; until it asks for more than it reads.
+        cost; or, where it is allowed, our part of it, at once, and whether or not the user has anything to say.  Over
+        TLS 1.3 it is new keys, as often as the peer likes; until it asks for more than it reads.
         """
         tls.unanswered = 0
+        if tls.writing_waits:
+            tls.writing_waits = False
+            state = self.write
+            state.triggered = state.polled
+            if state.enabled and state.triggered:
+                self.nh.queue_write(self)
         wire = self.nh.wire
         n = tls.drain(wire)
         if not n:
@@ -748,6 +755,9 @@ class SSLNetVConnection(UnixNetVConnection):
             self._unsent_end = end + n
         else:
             tls.give_up("the peer asks for answers that it does not read")
+        policy = self.policy
+        if isinstance(policy, ServerPolicy) and policy.allow_client_renegotiation:
+            return
         if tls.answers and not self.write_shut:
             tls.give_up("the peer asked to renegotiate")
 
@@ -842,6 +852,10 @@ class SSLNetVConnection(UnixNetVConnection):
             self.lerrno = errno.EPIPE
             self.error = PeerError(tls.reason)
             return FAILED
+        if tls.answers:
+            # A new handshake is going on: to try again is of use when the peer has said more, see _answer().
+            tls.writing_waits = True
+            self.write.triggered = False
         return WOULD_BLOCK
 
     def _stuck(self) -> int:
@@ -1119,5 +1133,9 @@ def select_alpn(connection: SSL.Connection, offered: list[bytes]) -> Any:
     vc = connection.get_app_data()
     if not isinstance(vc, SSLNetVConnection):
         return SSL.NO_OVERLAPPING_PROTOCOLS
-    vc.negotiated_protocol = chosen = vc._select_protocol(offered)
+    if vc.ready:
+        # It begins anew, which changes nothing about who speaks.
+        chosen = vc.negotiated_protocol if vc.negotiated_protocol in offered else None
+    else:
+        vc.negotiated_protocol = chosen = vc._select_protocol(offered)
     return SSL.NO_OVERLAPPING_PROTOCOLS if chosen is None else chosen

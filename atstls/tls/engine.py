@@ -88,10 +88,11 @@ class Engine:
     @ivar reason: why it is L{FAILED}, in words.
     @ivar bulky: L{compact} would give memory back.
     @ivar answers: reading may leave something to send, whatever it brought (TLS 1.2: a refused renegotiation).
+    @ivar writing_waits: L{write} was told to wait for a handshake message of the peer; for the owner to set.
     @ivar unanswered: ciphertext since its owner last looked for something to send; for the owner to count.
     """
 
-    __slots__ = ("answers", "bulky", "condition", "connection", "reason", "starved", "unanswered")
+    __slots__ = ("answers", "bulky", "condition", "connection", "reason", "starved", "unanswered", "writing_waits")
 
     def __init__(self, connection: SSL.Connection) -> None:
         self.connection = connection
@@ -101,6 +102,7 @@ class Engine:
         self.bulky = False
         self.answers = False
         self.unanswered = 0
+        self.writing_waits = False
 
     def feed(self, data: Any, count: int) -> None:
         """Give OpenSSL the first C{count} bytes of C{data}, ciphertext from the peer."""

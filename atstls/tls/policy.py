@@ -20,6 +20,7 @@ class ServerPolicy:
     @ivar certificates: the contexts with certificates, by name and address.
     @ivar handshake_timeout_seconds: from accept to the end of the handshake, hooks included; 0: no limit.
     @ivar max_record_size: -1: small records first; 0: as large as TLS has them; else plaintext bytes at the most.
+    @ivar allow_client_renegotiation: as C{front} has it: over TLS 1.2 a client may begin anew, and is answered.
     @ivar strict_server_name: refuse a name that no certificate is for, with the alert unrecognized_name.
     """
 
@@ -28,6 +29,7 @@ class ServerPolicy:
     handshake_timeout_seconds: float = 30
     max_record_size: int = 0
     strict_server_name: bool = False
+    allow_client_renegotiation: bool = False
 
 
 @frozen(eq=False)

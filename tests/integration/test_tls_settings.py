@@ -3,11 +3,13 @@ What the configuration demands of TLS, for all listeners or for one name, from o
 """
 
 import ssl
+import subprocess
+import time
 from typing import Any
 
 import trustme
 
-from tests.integration.twistd import CA, OTHER_CA, EdgeTestCase, client_context, server_context
+from tests.integration.twistd import CA, OPENSSL, OTHER_CA, EdgeTestCase, client_context, server_context, until
 
 HTTPS = "[listen https]\nport = 0\n"
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -126,3 +128,47 @@ class NameTests(TLSSettingsTestCase):
             cipher = client.cipher()
             assert cipher is not None
             self.assertEqual(expected, cipher[0])
+
+    def test_strict_names(self) -> None:
+        """A name that no certificate is for is refused where that is asked for; no name at all is not."""
+        text = HTTPS + self.certificate("one", "www.example.com") + "[ssl]\nserver.strict_sni = 1\n"
+        edge = self.start(text)
+        for version in (V12, V13):
+            context = client_context(trust=None, version=version)
+            self.tls(edge.port(), "www.example.com", context)
+            self.tls(edge.port(), None, context)
+            with self.assertRaises(ssl.SSLError) as caught:
+                self.tls(edge.port(), "other.example.com", context)
+            self.assertEqual("TLSV1_UNRECOGNIZED_NAME", caught.exception.reason)
+        edge.says("other.example.com failed: no certificate for other.example.com")
+
+    def test_renegotiation_is_answered(self) -> None:
+        """Where it is allowed a TLS 1.2 client begins anew at once, and its request after that is answered (S064)."""
+        if OPENSSL is None:
+            self.skipTest("there is no openssl")
+        origin = self.origin()
+        edge = self.start(HTTPS + f"forward_route = 127.0.0.1:{origin.port}\n[ssl]\nallow_client_renegotiation = 1\n")
+        client = subprocess.Popen(
+            [OPENSSL, "s_client", "-tls1_2", "-state", "-connect", f"127.0.0.1:{edge.port()}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.addCleanup(client.communicate)
+        self.addCleanup(client.kill)
+        assert client.stdin is not None and client.stdout is not None
+        until(lambda: origin.connections, "a connection")
+        began = time.monotonic()
+        client.stdin.write(b"R\n")
+        client.stdin.flush()
+        said = b""
+        while b"RENEGOTIATING" not in said or not said.partition(b"RENEGOTIATING")[2].count(b"finished\n"):
+            line = client.stdout.readline()
+            self.assertNotEqual(b"", line, said)
+            said += line
+        self.assertLess(time.monotonic() - began, 5)
+        client.stdin.write(b"ping\n")
+        client.stdin.flush()
+        until(lambda: bytes(origin.received[0]) == b"ping\n", "the request")
+        while b"ping" not in said:
+            line = client.stdout.readline()
+            self.assertNotEqual(b"", line, said)
+            said += line
