@@ -590,6 +590,14 @@ verify_client_ca_certs = a.pem
 -> [sni a] verify_client_ca_certs: no certificate is asked for, allowed: with verify_client = MODERATE or STRICT
 
 [ssl]
+keylog_file = site
+-> [ssl] keylog_file: HERE/site is not a file, allowed: the path of a file, in a directory that is there, or empty
+
+[ssl]
+keylog_file = none/keys
+-> [ssl] keylog_file: HERE/none is not a directory, allowed: the path of a file, in a directory that is there, or empty
+
+[ssl]
 client.certification_level = 2
 -> [ssl] client.certification_level: there are no authorities to trust, allowed: with CA.cert.filename
 

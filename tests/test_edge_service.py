@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from attrs import validators
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogPublisher
@@ -20,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.test.requesthelper import DummyRequest
 
 from atstls.edge.build import Machinery, build
-from atstls.edge.config import Configuration, EdgeConfig, ListenConfig, NetConfig
+from atstls.edge.config import Configuration, EdgeConfig, ListenConfig, NetConfig, SSLConfig
 from atstls.edge.listeners import accept_options, check_listening, host_words, systemd_descriptor
 from atstls.edge.places import Route, RouteKind
 from atstls.edge.service import CannotStart, Edge, Signals
@@ -228,6 +229,14 @@ class EdgeTests(SynchronousTestCase):
         client = self.client(edge)
         client.send(b"ping")
         self.reactor.turn_until(lambda: received_once(client) == b"ping")
+
+    def test_a_key_log_that_cannot_be_written(self) -> None:
+        """It keeps the program from starting, like a port that cannot be opened."""
+        with validators.disabled():
+            edge = self.edge(self.echo(), ssl=SSLConfig(keylog_file=Path("none/keys")))
+        error = self.assertRaises(CannotStart, edge.privilegedStartService)
+        self.assertEqual(1, len(error.lines))
+        self.assertIn("[ssl] keylog_file: none/keys cannot be written: No such file or directory", error.lines[0])
 
     def test_a_new_plan_has_its_own_hooks(self) -> None:
         """The next connection meets the new plan's hooks, and the route is decided before they are asked."""

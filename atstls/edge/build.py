@@ -22,10 +22,12 @@ from datetime import datetime, timezone
 from typing import Any, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
+from OpenSSL import SSL
 from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
 
 from atstls.edge.config import CertificateConfig, Configuration, ConfigurationErrors, ListenConfig, SNIConfig
 from atstls.edge.hookkeys import OUTBOUND_POINTS, load_hook
+from atstls.edge.keylog import KeyLog
 from atstls.edge.loops import loops
 from atstls.edge.onward import HTTP2, Onward, OnwardTLS
 from atstls.edge.places import ROUTES_ONWARD, Route, RouteKind, load_factory
@@ -105,6 +107,7 @@ class Plan:
     @ivar listeners: in the order of the file.
     @ivar factories: those of Twisted protocols, to be started before use and stopped after.
     @ivar warnings: lines for the log.
+    @ivar keylog: where the secrets of connections are written; to be opened before use.
     """
 
     configuration: Configuration
@@ -112,6 +115,7 @@ class Plan:
     listeners: tuple[ListenerPlan, ...]
     factories: tuple[Any, ...]
     warnings: tuple[str, ...]
+    keylog: KeyLog | None = None
 
 
 def build(configuration: Configuration, machinery: Machinery, file: str = "") -> Plan:
@@ -142,6 +146,14 @@ class _Builder:
         self._client_policies: dict[tuple[ClientSettings, Hooks], ClientPolicy] = {}
         self._hooks: dict[str, Hooks] = {}
         self._shown_to_origins: dict[object, Certificate] = {}
+        self.keylog: KeyLog | None = None
+        path = configuration.ssl.keylog_file
+        if path is not None:
+            self.keylog = KeyLog(path)
+            self.warnings.append(
+                f"{file}: [ssl] keylog_file: the secrets of all connections are written to {path}, and who has it can "
+                "read them"
+            )
         net = configuration.net
         self._client_options = NetVCOptions(
             sockopt_flags=net.sock_option_flag_out,
@@ -157,7 +169,8 @@ class _Builder:
         listeners = tuple(filter(None, map(self._listener, configuration.listens)))
         if self.lines:
             raise ConfigurationErrors(list(dict.fromkeys(self.lines)))
-        return Plan(configuration, self.file, listeners, tuple(self.factories), tuple(dict.fromkeys(self.warnings)))
+        warnings = tuple(dict.fromkeys(self.warnings))
+        return Plan(configuration, self.file, listeners, tuple(self.factories), warnings, self.keylog)
 
     def _complain(self, place: str, wrong: str) -> None:
         self.lines.append(f"{self.file}: {place}: {wrong}")
@@ -169,6 +182,11 @@ class _Builder:
         except ConfigurationError as exc:
             self._complain(place, str(exc))
             return None
+
+    def _watched(self, context: SSL.Context) -> SSL.Context:
+        if self.keylog is not None:
+            self.keylog.watch(context)
+        return context
 
     # Certificates.
 
@@ -203,7 +221,7 @@ class _Builder:
         table = CertificateTable()
         first = None
         for config, certificates in self.certificates:
-            context = certificate_context(settings, certificates, select_alpn=select_alpn)
+            context = self._watched(certificate_context(settings, certificates, select_alpn=select_alpn))
             names = list(dict.fromkeys(name for certificate in certificates for name in certificate.names))
             addresses = [config.dest_ip] if config is not None and config.dest_ip is not None else []
             taken = table.add(context, names, addresses=addresses)
@@ -224,7 +242,7 @@ class _Builder:
     def _new_policy(self, settings: ServerSettings) -> ServerPolicy:
         ssl = self.configuration.ssl
         return ServerPolicy(
-            front_context(settings, select_alpn=select_alpn, check_server_name=check_server_name),
+            self._watched(front_context(settings, select_alpn=select_alpn, check_server_name=check_server_name)),
             self._table(settings),
             handshake_timeout_seconds=ssl.handshake_timeout_in,
             strict_server_name=ssl.server_strict_sni,
@@ -462,7 +480,7 @@ class _Builder:
             ssl = self.configuration.ssl
             # The time to connect is the bound of the handshake too: connect_s() gives up then.
             self._client_policies[key] = ClientPolicy(
-                client_context(settings),
+                self._watched(client_context(settings)),
                 handshake_timeout_seconds=self.configuration.net.connect_timeout,
                 max_record_size=ssl.max_record_size,
                 verify=settings.policy,

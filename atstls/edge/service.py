@@ -120,6 +120,11 @@ class Edge(MultiService):
             self._log.warn("{line}", line=line)
         self._engine_room.privilegedStartService()
         lines = []
+        if self.plan.keylog is not None:
+            try:
+                self.plan.keylog.open()
+            except ConfigurationError as exc:
+                lines.append(f"{self.plan.file}: {exc}")
         for listener in self.listeners:
             try:
                 listener.privilegedStartService()
@@ -131,6 +136,7 @@ class Edge(MultiService):
             for listener in self.listeners:
                 listener.stopService()
             self._engine_room.stopService()
+            self._close_keylog()
             raise CannotStart(lines)
 
     def startService(self) -> None:  # noqa: N802
@@ -189,6 +195,10 @@ class Edge(MultiService):
                 self._log.failure("a connection could not be ended: {vc}", vc=vc)
             handler.end(vc)
 
+    def _close_keylog(self) -> None:
+        if self.plan.keylog is not None:
+            self.plan.keylog.close()
+
     def _drained(self) -> None:
         assert self._looking is not None
         if not self._looking.running:
@@ -197,6 +207,7 @@ class Edge(MultiService):
         for factory in self.plan.factories:
             factory.doStop()
         self._engine_room.stopService()
+        self._close_keylog()
         self.running = 0
         draining = self._draining or succeed(None)
         draining.callback(None)

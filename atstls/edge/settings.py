@@ -21,6 +21,7 @@ from typing import ClassVar, Final
 import attrs
 
 from atstls.edge.hookkeys import HookKeys
+from atstls.edge.keylog import KeyLogPath
 from atstls.edge.places import File
 from atstls.edge.tlsfiles import Authorities, Ciphers
 from atstls.edge.values import Choice, OnlyYet, OrNothing, ProtocolNames, Seconds, Switch, Whole, key
@@ -77,7 +78,6 @@ LATER: Final[Mapping[str, frozenset[str]]] = {
             "ocsp.request_timeout",
             "ocsp.update_period",
             "wire_trace_enabled",
-            "keylog_file",
             "ktls.enabled",
             "async.handshake.enabled",
         )
@@ -260,6 +260,13 @@ class SSLConfig(HookKeys):
         False,
         "Whether a client is refused, with the alert unrecognized_name, that asks for a name for which there is no "
         "certificate; 0 shows it the default one. Ours.",
+    )
+    keylog_file: Path | None = key(
+        "keylog_file",
+        OrNothing(KeyLogPath()),
+        None,
+        "A file to which the secrets of all connections, on both sides, are added in NSS's format: who has it can read "
+        "them all. Empty is none.",
     )
     client_certification_level: int = key(
         "client.certification_level",

@@ -172,3 +172,27 @@ class NameTests(TLSSettingsTestCase):
             line = client.stdout.readline()
             self.assertNotEqual(b"", line, said)
             said += line
+
+    def test_key_log(self) -> None:
+        """The secrets of both sides are in the file, as those of the client; only its owner reads it (A078)."""
+        origin = self.origin(context=server_context("www.example.com"))
+        edge = self.start(
+            HTTPS + f"partial_blind_route = 127.0.0.1:{origin.port}\n"
+            "[ssl]\nkeylog_file = keys\nclient.verify.server.policy = DISABLED\n"
+        )
+        port = edge.port()
+        edge.says(r"warn\] tap.cfg: \[ssl\] keylog_file: the secrets of all connections are written to \S*/keys")
+        for version in (V12, V13):
+            context = client_context(trust=None, version=version)
+            context.keylog_filename = str(self.directory / f"client-{version}")
+            client = self.tls(port, "www.example.com", context)
+            client.sendall(b"ping")
+            self.assertEqual(b"ping", client.recv(10))
+        keys = self.directory / "keys"
+        self.assertEqual(0o600, keys.stat().st_mode & 0o777)
+        written = keys.read_text().splitlines()
+        for version in (V12, V13):
+            own = (self.directory / f"client-{version}").read_text().splitlines()
+            self.assertEqual(set(), {line for line in own if not line.startswith("#")} - set(written))
+        kinds = {line.split()[1] for line in written}
+        self.assertEqual(4, len(kinds), "two connections, and one to the origin for each")
