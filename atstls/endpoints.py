@@ -624,10 +624,12 @@ class TLSListeningPort:
         """Close the port, at once, and stop the factory.  Connections that are there go on."""
         accept, self._accept = self._accept, None
         if accept is not None:
-            accept.cancel()
-            for factory in self._factories:
-                factory.doStop()
-            self._shared.release()
+            try:
+                accept.cancel()
+                for factory in self._factories:
+                    factory.doStop()
+            finally:
+                self._shared.release()
         return succeed(None)
 
     loseConnection = stopListening  # noqa: N815

@@ -194,6 +194,7 @@ class EndpointTestCase(TestCase):
 
     @inlineCallbacks
     def tearDown(self) -> Any:
+        # trial's cleanups come before: no port is open any more.
         for protocol in self._protocols:
             if protocol.made and not protocol.lost.called:
                 assert protocol.transport is not None
@@ -229,18 +230,7 @@ class EndpointTestCase(TestCase):
         self.factories.append(factory)
         port = yield SSLServerEndpoint(self.reactor, 0, tls, interface=interface).listen(factory)
         self.addCleanup(port.stopListening)
-        # Cleanups run after tearDown(), which looks whether factories were stopped.
-        self._stop_first(port)
         return port
-
-    def _stop_first(self, port: Any) -> None:
-        old = self.tearDown
-
-        def stop_and_tear_down() -> Any:
-            port.stopListening()
-            return old()
-
-        self.tearDown = stop_and_tear_down  # type: ignore[method-assign]
 
     def client(self, port: Any, tls: Any, host: str = "127.0.0.1", **more: Any) -> SSLClientEndpoint:
         """Who connects to C{port}."""
@@ -342,7 +332,7 @@ class BothSidesTests(EndpointTestCase):
         self.factories.append(factory)
         endpoint = SSLServerEndpoint.on_socket(self.reactor, AcceptOptions(unix_path=path), options())
         port = yield endpoint.listen(factory)
-        self._stop_first(port)
+        self.addCleanup(port.stopListening)  # before the directory goes
         self.assertEqual(path.encode(), port.getHost().name)
         creator = ssl.optionsForClientTLS("localhost", trustRoot=roots())
         yield self.talk(wrapClientTLS(creator, UNIXClientEndpoint(self.reactor, path)))
@@ -356,7 +346,7 @@ class BothSidesTests(EndpointTestCase):
             self.factories.append(factory)
             inherited = AcceptOptions(fd=opened.fileno())
             port = yield SSLServerEndpoint.on_socket(self.reactor, inherited, options()).listen(factory)
-        self._stop_first(port)
+        self.addCleanup(port.stopListening)
         yield self.talk(self.client(port, trusting()))
 
     @inlineCallbacks
@@ -788,7 +778,7 @@ class StringTests(EndpointTestCase):
         factory = factory or TalkerFactory(echoes=True)
         self.factories.append(factory)
         port = yield serverFromString(self.reactor, f"atstls:0:{arguments}:interface=127.0.0.1").listen(factory)
-        self._stop_first(port)
+        self.addCleanup(port.stopListening)
         return port
 
     def _client(self, port: Any, arguments: str = "") -> Any:
