@@ -3,8 +3,12 @@ An operator's own code, asked about connections: C{hook.*} in C{tap.cfg}, from o
 """
 
 import os
+import re
+import sqlite3
 import ssl
+import textwrap
 import time
+from contextlib import closing
 from typing import Any
 
 from tests.integration.twistd import ROOT, EdgeTestCase, Twistd, server_context, until
@@ -53,6 +57,12 @@ def broken(vc):
     if vc.server_name == "broken.example.com":
         raise ValueError("a bug")
 """
+
+
+def programs(page: str) -> list[str]:
+    """The Python pieces of a page of the manual."""
+    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", page, re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks]
 
 
 class HookTests(EdgeTestCase):
@@ -114,3 +124,24 @@ class HookTests(EdgeTestCase):
         edge = self.edge("[listen https]\nport = 0\nhook.cert = ours:nothing\n")
         self.assertEqual(1, edge.ended())
         self.assertIn("tap.cfg: [listen https] hook.cert: module ours has no nothing, allowed: ", edge.errors)
+
+    def test_the_one_in_the_manual(self) -> None:
+        """The hook of docs/hooks.rst waits for its database, and does what the page says."""
+        page = (ROOT / "docs" / "hooks.rst").read_text(encoding="utf-8")
+        (program,) = programs(page)
+        (self.directory / "customers.py").write_text(program)
+        with closing(sqlite3.connect(self.directory / "customers.db")) as database:
+            database.execute("CREATE TABLE customers (name TEXT, paid INTEGER)")
+            database.execute("INSERT INTO customers VALUES ('a.example.com', 1), ('b.example.com', 0)")
+            database.commit()
+        self.assertIn("hook.client_hello = customers:admit", page)
+        edge = self.edge("[listen https]\nport = 0\nhook.client_hello = customers:admit\n")
+        self.tls(edge.port(), "a.example.com")
+        for name, alert in (
+            ("b.example.com", "TLSV1_ALERT_ACCESS_DENIED"),
+            ("c.example.com", "TLSV1_UNRECOGNIZED_NAME"),
+        ):
+            with self.assertRaises(ssl.SSLError) as caught:
+                self.tls(edge.port(), name)
+            self.assertEqual(alert, caught.exception.reason)
+        edge.says("b.example.com failed: has not paid")
