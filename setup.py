@@ -72,7 +72,7 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10",
-    # twisted.plugins is named without its parent: the one plugin file goes beside Twisted's own, and no __init__.py of
+    # twisted.plugins is named without its parent: our plugin files go beside Twisted's own, and no __init__.py of
     # ours may stand in the place of Twisted's.
     packages=[*find_packages(include=["atstls", "atstls.*"]), "twisted.plugins"],
     # Said although it is the default: it lets an editable install put this directory itself on sys.path, and twistd
