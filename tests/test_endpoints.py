@@ -45,7 +45,6 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from atstls import endpoints
 from atstls.endpoints import (
     ClientEndpointParser,
     ClientTLS,
@@ -56,6 +55,8 @@ from atstls.endpoints import (
     SSLServerEndpoint,
     handler_for,
     load_folder,
+    settings,
+    strings,
 )
 from atstls.errors import ConfigurationError, HandshakeFailed, VerifyFailed
 from atstls.net.connection import AcceptOptions
@@ -752,7 +753,7 @@ class PageTests(SynchronousTestCase):
 
     def test_every_argument_is_told(self) -> None:
         """Nobody has to read the code to know what a string may say."""
-        for parse in (endpoints._parse_server, endpoints._parse_client):
+        for parse in (strings._parse_server, strings._parse_client):
             for name in inspect.signature(parse).parameters:
                 if name not in ("reactor", "port", "host", "folder"):
                     self.assertIn(f"``{name}", self.page)
@@ -848,7 +849,7 @@ class StringTests(EndpointTestCase):
     @inlineCallbacks
     def test_a_folder_that_changes(self) -> Any:
         """A renewed certificate is shown to who connects after it was put there; a broken one changes nothing."""
-        self.patch(endpoints, "LOOK_SECONDS", 0.0)
+        self.patch(settings, "LOOK_SECONDS", 0.0)
         folder = self.directory / "pems"
         folder.mkdir()
         (folder / "www.pem").write_bytes(pem_of(local()))

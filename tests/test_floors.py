@@ -4,7 +4,8 @@ The floors of the house: who may import whom, checked by reading every module wi
 
 A module imports only from floors below its own, and from its own package.  Modules of floor 0 may use each other.  On
 top of that: no circle of imports, no relative import, no import inside a function (the usual dodge around a circle), no
-global reactor at module level, C{__init__.py} holds a docstring only, and OpenSSL's private names stay in one module.
+global reactor at module level, C{__init__.py} holds a docstring only (but for a door), and OpenSSL's private names stay
+in one module.
 
 Imports under C{if TYPE_CHECKING:} count like all others: two modules that must know each other's types belong together,
 or one of them wants an interface.
@@ -38,6 +39,9 @@ FLOORS = {
 """The first name below C{atstls} in a module's path, and the floor it is on."""
 
 PACKAGE = "atstls"
+DOOR = "atstls.endpoints"
+"""The package that applications import: its C{__init__.py} holds its public names as well."""
+
 ENGINE = "atstls.tls.engine"
 """The one module that may use private names of pyOpenSSL."""
 
@@ -189,7 +193,7 @@ def global_reactors(modules: dict[str, Module]) -> list[str]:
 
 
 def full_packages(modules: dict[str, Module]) -> list[str]:
-    """An C{__init__.py} that holds more than its docstring; the root may also hold C{__version__}."""
+    """An C{__init__.py} that holds more than its docstring; the root may hold C{__version__}, the door its names."""
     complaints = []
     for module in modules.values():
         if not module.is_package:
@@ -199,7 +203,11 @@ def full_packages(modules: dict[str, Module]) -> list[str]:
         for node in module.tree.body:
             is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             is_version = module.name == PACKAGE and isinstance(node, ast.Assign)
-            if not is_docstring and not is_version:
+            is_name = module.name == DOOR and (
+                (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(DOOR + "."))
+                or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
+            )
+            if not is_docstring and not is_version and not is_name:
                 complaints.append(f"{module.name}:{node.lineno}: an __init__.py holds a docstring only")
     return complaints
 
@@ -422,6 +430,18 @@ class CheckerTests(SynchronousTestCase):
         self.assertEqual(
             full_packages(modules),
             ["atstls.net: has no docstring", "atstls.net:1: an __init__.py holds a docstring only"],
+        )
+
+    def test_the_door_holds_names_only(self) -> None:
+        """Those of its own package; nothing of others', and nothing that does something."""
+        names = '"""A door."""\nfrom atstls.endpoints.a import X\n__all__ = ("X",)\n'
+        modules = self.modules(endpoints____init__=names, endpoints__a="X = 1")
+        self.assertEqual(full_packages(modules), [])
+        modules = self.modules(
+            endpoints____init__=names + "from atstls.events import Y\nZ = 1", endpoints__a="X = 1", events="Y = 1"
+        )
+        self.assertEqual(
+            [line.partition(": ")[0] for line in full_packages(modules)], ["atstls.endpoints:4", "atstls.endpoints:5"]
         )
 
     def test_private_names_are_found(self) -> None:

@@ -1,0 +1,98 @@
+# -*- test-case-name: tests.test_endpoints -*-
+"""
+L{SharedHandler}: what moves the bytes of all endpoints of a reactor.
+
+It works for as long as there is a port, an attempt or a connection, and then leaves nothing behind in the reactor: a
+test that has closed what it opened finds it clean.
+"""
+
+import errno
+from typing import Any, Final
+
+from twisted.internet.interfaces import IReactorCore
+from twisted.logger import Logger
+
+from atstls.errors import AtsTlsError
+from atstls.net.cop import InactivityCop
+from atstls.net.handler import NetHandler
+from atstls.net.poll import EdgePollDescriptor, ReactorPollDescriptor, make_poll_descriptor
+from atstls.net.throttle import Throttle
+
+
+class SharedHandler:
+    """
+    What moves the bytes of all endpoints of one reactor: a handler, a poll descriptor and a cop.
+
+    @ivar handler: lives as long as the reactor; is watched by a poll descriptor and a cop while it is in use.
+    @ivar throttle: how many connections there may be: as many as the process may have descriptors, but for some.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self.reactor = reactor
+        self.handler = NetHandler(reactor)
+        self.throttle = Throttle(-1)
+        self._uses = 0
+        self._poll: EdgePollDescriptor | ReactorPollDescriptor | None = None
+        self._cop: InactivityCop | None = None
+        self._trigger: Any = None
+
+    @property
+    def in_use(self) -> bool:
+        """Does anybody hold it?"""
+        return self._uses > 0
+
+    def hold(self) -> None:
+        """Somebody needs it, and will call L{release}: a port, an attempt to connect, a connection."""
+        if not self._uses:
+            self._start()
+        self._uses += 1
+
+    def _start(self) -> None:
+        poll = self._poll = make_poll_descriptor(self.reactor, self.handler)
+        self.handler.set_poll(poll, tell_rest=isinstance(poll, ReactorPollDescriptor))
+        self._cop = InactivityCop(self.handler, self.reactor)
+        self._cop.startService()
+        if IReactorCore.providedBy(self.reactor):
+            self._trigger = self.reactor.addSystemEventTrigger("during", "shutdown", self._end_connections)
+
+    def release(self) -> None:
+        """Somebody needs it no longer.  After the last one the reactor has nothing of ours."""
+        self._uses -= 1
+        if self._uses:
+            return
+        cop, self._cop = self._cop, None
+        poll, self._poll = self._poll, None
+        trigger, self._trigger = self._trigger, None
+        assert cop is not None and poll is not None
+        cop.stopService()
+        poll.close()
+        self.handler.stop()
+        if trigger is not None:
+            self.reactor.removeSystemEventTrigger(trigger)
+
+    def _end_connections(self) -> None:
+        """The reactor stops: as Twisted does it, protocols that have a connection lose it."""
+        self._trigger = None
+        for vc in list(self.handler.open_list):
+            try:
+                if not vc.closed:
+                    state = vc.read if vc.read.vio.cont is not None else vc.write
+                    vc.signal_error(state, errno.ECONNABORTED, AtsTlsError("the reactor stops"))
+            except Exception:
+                self._log.failure("a connection could not be ended: {vc}", vc=vc)
+            self.handler.end(vc)
+
+
+_SHARED: Final = "_atstls_shared_handler"
+
+
+def handler_for(reactor: Any) -> SharedHandler:
+    """The one L{SharedHandler} of C{reactor}, made when it is first asked for.  It goes when the reactor goes."""
+    shared: SharedHandler | None = getattr(reactor, _SHARED, None)
+    if shared is None:
+        shared = SharedHandler(reactor)
+        # A weak dictionary would keep the reactor: its value refers to its key.
+        setattr(reactor, _SHARED, shared)
+    return shared

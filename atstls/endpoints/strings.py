@@ -1,0 +1,161 @@
+# -*- test-case-name: tests.test_endpoints -*-
+# ruff: noqa: N802, N803  # what Twisted calls, and passes by name, is spelled as Twisted spells it
+"""
+The C{atstls:} endpoint strings: L{ServerEndpointParser}, L{ClientEndpointParser}.
+"""
+
+from typing import Any
+
+from attrs import evolve
+from cryptography import x509
+from twisted.internet.interfaces import IStreamClientEndpointStringParserWithReactor, IStreamServerEndpointStringParser
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from atstls.endpoints.client import SSLClientEndpoint
+from atstls.endpoints.server import SSLServerEndpoint
+from atstls.endpoints.settings import HANDSHAKE_SECONDS, CertificateFolder, ClientTLS, ServerTLS, load_folder
+from atstls.errors import ConfigurationError
+from atstls.tls.certificates import UNREADABLE, Certificate, load_certificate, read_file
+from atstls.tls.contexts import ClientSettings, ClientVerification, ServerSettings
+from atstls.tls.verify import VerifyPolicy
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8")
+
+
+def _optional(value: bytes | str | None) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _choice(argument: str, value: bytes | str, allowed: type[Any]) -> Any:
+    try:
+        return allowed(_text(value))
+    except ValueError:
+        names = ", ".join(choice.value for choice in allowed)
+        raise ConfigurationError(f"{argument}={_text(value)}: allowed are {names}") from None
+
+
+def _protocol_names(value: bytes | str | None) -> tuple[bytes, ...]:
+    """C{h2,http/1.1} as names."""
+    return tuple(name.strip().encode("ascii") for name in (_optional(value) or "").split(",") if name.strip())
+
+
+def _parse_server(
+    reactor: Any,
+    port: str,
+    folder: str | None = None,
+    backlog: str = "50",
+    interface: str = "",
+    *,
+    privateKey: str | None = None,
+    certKey: str | None = None,
+    extraCertChain: str | None = None,
+    sslmethod: str | None = None,
+    dhParameters: str | None = None,
+    alpn: str | None = None,
+    handshakeTimeout: str | None = None,
+    clientCA: str | None = None,
+    verify: str | None = None,
+) -> SSLServerEndpoint:
+    if sslmethod is not None:
+        raise ConfigurationError(f"sslmethod={sslmethod}: versions are not chosen here; TLS 1.2 and 1.3 are spoken")
+    if dhParameters is not None:
+        read_file(dhParameters)  # No suite with it is offered, but a name that is wrong should be told.
+    certificates: tuple[Certificate, ...] | CertificateFolder
+    if folder is not None:
+        if privateKey is not None or certKey is not None or extraCertChain is not None:
+            raise ConfigurationError(
+                f"{folder}: a folder has certificates and keys; privateKey and its kin are too much"
+            )
+        load_folder(folder)  # What is wrong is told when the string is read.
+        certificates = CertificateFolder(folder)
+    else:
+        certificates = (_load_pair(privateKey or "server.pem", certKey, extraCertChain),)
+    if verify is not None:
+        verification = _choice("verify", verify, ClientVerification)
+    else:
+        verification = ClientVerification.NONE if clientCA is None else ClientVerification.REQUIRED
+    return SSLServerEndpoint(
+        reactor,
+        int(port),
+        ServerTLS(
+            certificates,
+            alpn=dict.fromkeys(_protocol_names(alpn)),
+            handshake_timeout_seconds=HANDSHAKE_SECONDS if handshakeTimeout is None else float(handshakeTimeout),
+            settings=ServerSettings(client_verification=verification, client_ca_file=clientCA),
+        ),
+        int(backlog),
+        interface,
+    )
+
+
+def _load_pair(private_key: str, certificate: str | None, chain: str | None) -> Certificate:
+    """As Twisted's C{ssl:} has it: the certificate may be in the file of the key, and its chain in a third one."""
+    loaded = load_certificate(certificate or private_key, private_key)
+    if chain is None:
+        return loaded
+    try:
+        more = x509.load_pem_x509_certificates(read_file(chain))
+    except UNREADABLE as exc:
+        raise ConfigurationError(f"{chain}: there is no certificate in it that can be read: {exc}") from exc
+    return evolve(loaded, chain=(*loaded.chain, *more))
+
+
+def _parse_client(
+    reactor: Any,
+    host: bytes | str,
+    port: bytes | str,
+    timeout: bytes | str = "30",
+    bindAddress: bytes | str | None = None,
+    certificate: bytes | str | None = None,
+    privateKey: bytes | str | None = None,
+    trustRoots: bytes | str | None = None,
+    *,
+    certKey: bytes | str | None = None,
+    caCertsDir: bytes | str | None = None,
+    hostname: bytes | str | None = None,
+    alpn: bytes | str | None = None,
+    verify: bytes | str | None = None,
+) -> SSLClientEndpoint:
+    shown = _optional(certificate) or _optional(certKey)
+    settings = ClientSettings(
+        certificate=None if shown is None else load_certificate(shown, _optional(privateKey)),
+        alpn=_protocol_names(alpn),
+        policy=VerifyPolicy.ENFORCED if verify is None else _choice("verify", verify, VerifyPolicy),
+    )
+    tls = ClientTLS(settings, server_name=_optional(hostname), roots=_optional(trustRoots) or _optional(caCertsDir))
+    return SSLClientEndpoint(reactor, _text(host), int(port), tls, float(timeout), _optional(bindAddress))
+
+
+@implementer(IPlugin, IStreamServerEndpointStringParser)
+class ServerEndpointParser:
+    """Makes an L{SSLServerEndpoint} of C{atstls:8443:...}; which arguments there are is in C{docs/endpoints.rst}."""
+
+    prefix = "atstls"
+
+    def parseStreamServer(self, reactor: Any, *args: Any, **kwargs: Any) -> SSLServerEndpoint:
+        """
+        See C{IStreamServerEndpointStringParser.parseStreamServer}.
+
+        @raise ConfigurationError: an argument cannot be used; says which, and why.
+        @raise TypeError: there is no such argument.
+        """
+        return _parse_server(reactor, *args, **kwargs)
+
+
+@implementer(IPlugin, IStreamClientEndpointStringParserWithReactor)
+class ClientEndpointParser:
+    """Makes an L{SSLClientEndpoint} of C{atstls:www.example.com:443:...}."""
+
+    prefix = "atstls"
+
+    def parseStreamClient(self, reactor: Any, *args: Any, **kwargs: Any) -> SSLClientEndpoint:
+        """
+        See C{IStreamClientEndpointStringParserWithReactor.parseStreamClient}.
+
+        @raise ConfigurationError: an argument cannot be used; says which, and why.
+        @raise TypeError: there is no such argument.
+        """
+        return _parse_client(reactor, *args, **kwargs)
