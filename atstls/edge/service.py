@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_edge_service -*-
 """
-L{Edge}: the program, as a service made of services.
+L{TLSEdgeService}: an edge as a service made of services, and L{Edge}: the program, which is one made from a plan.
 
 Starting opens all ports, or none: what keeps one from being opened is an error of the operator's, told with the others
 in L{CannotStart}.
@@ -22,13 +22,14 @@ from types import FrameType
 from typing import Any, Final
 
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.systemd import ListenFDs
 
-from atstls.edge.build import Machinery, Plan
+from atstls.edge.build import ListenerPlan, Machinery, Plan
+from atstls.edge.config import EdgeConfig, NetConfig
 from atstls.edge.listeners import Listener
 from atstls.errors import AtsTlsError, ConfigurationError
 from atstls.events import VC_EVENT_ACTIVE_TIMEOUT
@@ -73,42 +74,105 @@ class HandlerService(Service):
         self._machinery.handler.stop()
 
 
-class Edge(MultiService):
+class EngineRoom(MultiService):
     """
-    The whole program.
+    What every program needs once, below its listeners: what moves the bytes, and what sees to timeouts.
 
-    @ivar plan: what it does.
-    @ivar drain_seconds: how long connections may go on after L{stopService}.
+    Starts before the listeners, and stops when the last connection is gone.
     """
 
-    _log = Logger()
-
-    def __init__(self, plan: Plan, machinery: Machinery, passed: ListenFDs | None = None) -> None:
-        """
-        @param passed: the sockets that systemd opened; C{None}: those that the environment tells of.
-        """
+    def __init__(self, machinery: Machinery, net: NetConfig) -> None:
         MultiService.__init__(self)
-        self.plan = plan
-        self.machinery = machinery
-        net = plan.configuration.net
-        machinery.throttle.change(net.connections_throttle)
-        self.drain_seconds = plan.configuration.edge.drain_timeout
-        self._draining: Deferred[None] | None = None
-        self._looking: LoopingCall | None = None
-        self._engine_room = MultiService()
-        HandlerService(machinery).setServiceParent(self._engine_room)
+        HandlerService(machinery).setServiceParent(self)
         InactivityCop(
             machinery.handler,
             machinery.reactor,
             frequency_seconds=net.inactivity_check_frequency,
             default_inactivity_seconds=net.default_inactivity_timeout,
-        ).setServiceParent(self._engine_room)
+        ).setServiceParent(self)
+
+
+class TLSEdgeService(MultiService):
+    """
+    An edge, made of parts: an L{EngineRoom}, and a L{Listener} for each place to listen on.
+
+    A service like any other of Twisted's, to be put below an application or another service, or to be started and
+    stopped by hand: C{privilegedStartService}, C{startService}, C{stopService}.  Once stopped it stays so.
+
+    @ivar machinery: what moves the bytes.
+    @ivar drain_seconds: how long connections may go on after L{stopService}.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        machinery: Machinery | None = None,
+        net: NetConfig | None = None,
+        drain_seconds: float = EdgeConfig().drain_timeout,
+        passed: ListenFDs | None = None,
+    ) -> None:
+        """
+        @param machinery: of this reactor; C{None}: a new one.
+        @param net: limits and options of sockets; C{None}: what holds where a configuration says nothing.
+        @param passed: the sockets that systemd opened; C{None}: those that the environment tells of.
+        """
+        MultiService.__init__(self)
+        self.machinery = Machinery(reactor) if machinery is None else machinery
+        self.drain_seconds = drain_seconds
+        self._net = NetConfig() if net is None else net
+        self._passed = ListenFDs.fromEnvironment() if passed is None else passed
+        self.machinery.throttle.change(self._net.connections_throttle)
+        self._factories: list[Any] = []
+        self._draining: Deferred[None] | None = None
+        self._looking: LoopingCall | None = None
+        self._engine_room = EngineRoom(self.machinery, self._net)
         self._engine_room.setServiceParent(self)
-        if passed is None:
-            passed = ListenFDs.fromEnvironment()
-        self.listeners = [Listener(listener, machinery, net, passed) for listener in plan.listeners]
-        for listener in self.listeners:
+
+    # What it is made of.
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """In the order in which they were added."""
+        return [service for service in self if isinstance(service, Listener)]
+
+    def add_listener(self, plan: ListenerPlan) -> Listener:
+        """
+        Listen, from the start on or, while the edge runs, from now on.
+
+        @return: the service; C{disownServiceParent()} closes its port, C{plan} can be exchanged.
+        @raise ConfigurationError: the edge runs, and the port cannot be opened.
+        """
+        listener = Listener(plan, self.machinery, self._net, self._passed)
+        try:
             listener.setServiceParent(self)
+        except ConfigurationError:
+            listener.disownServiceParent()
+            raise
+        return listener
+
+    def add_factory(self, factory: Any) -> None:
+        """C{factory} serves connections: it is started and stopped with the edge.  Harmless when it is known."""
+        if any(factory is known for known in self._factories):
+            return
+        self._factories.append(factory)
+        if self.running:
+            factory.doStart()
+
+    # Starting.
+
+    def _prepare(self) -> list[str]:
+        """Open what is needed beside ports.  Returns what cannot be."""
+        return []
+
+    def _clean_up(self) -> None:
+        """Close that."""
+
+    def _told(self, exc: ConfigurationError) -> str:
+        """What keeps the edge from starting, as a line for its operator."""
+        return str(exc)
 
     def privilegedStartService(self) -> None:  # noqa: N802
         """
@@ -116,34 +180,31 @@ class Edge(MultiService):
 
         @raise CannotStart: not all could be opened, and those that could are closed again.
         """
-        for line in self.plan.warnings:
-            self._log.warn("{line}", line=line)
         self._engine_room.privilegedStartService()
-        lines = []
-        if self.plan.keylog is not None:
+        lines = self._prepare()
+        for service in self:
+            if service is self._engine_room:
+                continue
             try:
-                self.plan.keylog.open()
+                service.privilegedStartService()
             except ConfigurationError as exc:
-                lines.append(f"{self.plan.file}: {exc}")
-        for listener in self.listeners:
-            try:
-                listener.privilegedStartService()
-            except ConfigurationError as exc:
-                lines.append(f"{self.plan.file}: {exc}")
+                lines.append(self._told(exc))
         if lines:
             for line in lines:
                 self._log.critical("{line}", line=line)
             for listener in self.listeners:
                 listener.stopService()
             self._engine_room.stopService()
-            self._close_keylog()
+            self._clean_up()
             raise CannotStart(lines)
 
     def startService(self) -> None:  # noqa: N802
         """Begin to serve."""
-        for factory in self.plan.factories:
+        for factory in self._factories:
             factory.doStart()
         MultiService.startService(self)
+
+    # Stopping.
 
     def stopService(self) -> Deferred[None]:  # noqa: N802
         """
@@ -195,22 +256,79 @@ class Edge(MultiService):
                 self._log.failure("a connection could not be ended: {vc}", vc=vc)
             handler.end(vc)
 
-    def _close_keylog(self) -> None:
-        if self.plan.keylog is not None:
-            self.plan.keylog.close()
-
     def _drained(self) -> None:
         assert self._looking is not None
         if not self._looking.running:
             return
         self._looking.stop()
-        for factory in self.plan.factories:
+        for factory in self._factories:
             factory.doStop()
+        # What others have put below us may be in use by connections to the last.
+        others = [service for service in self if service is not self._engine_room and not isinstance(service, Listener)]
+        stopping = [maybeDeferred(service.stopService) for service in reversed(others)]
         self._engine_room.stopService()
-        self._close_keylog()
+        self._clean_up()
         self.running = 0
-        draining = self._draining or succeed(None)
-        draining.callback(None)
+        draining = self._draining
+        assert draining is not None
+        DeferredList(stopping, consumeErrors=True).addCallback(self._stopped).chainDeferred(draining)
+
+    def _stopped(self, results: list[tuple[bool, Any]]) -> None:
+        for done, result in results:
+            if not done:
+                self._log.failure("a service below the edge could not be stopped", result)
+
+
+class Edge(TLSEdgeService):
+    """
+    The whole program, as a configuration has it.
+
+    @ivar plan: what it does.
+    """
+
+    _log = Logger()
+
+    def __init__(self, plan: Plan, machinery: Machinery, passed: ListenFDs | None = None) -> None:
+        """
+        @param passed: as for L{TLSEdgeService}.
+        """
+        configuration = plan.configuration
+        super().__init__(
+            machinery.reactor,
+            machinery=machinery,
+            net=configuration.net,
+            drain_seconds=configuration.edge.drain_timeout,
+            passed=passed,
+        )
+        self.plan = plan
+        for listener in plan.listeners:
+            self.add_listener(listener)
+        self._factories.extend(plan.factories)
+
+    def privilegedStartService(self) -> None:  # noqa: N802
+        """
+        See L{TLSEdgeService.privilegedStartService}.
+
+        @raise CannotStart: its lines are of the form that complaints about the configuration have.
+        """
+        for line in self.plan.warnings:
+            self._log.warn("{line}", line=line)
+        super().privilegedStartService()
+
+    def _prepare(self) -> list[str]:
+        if self.plan.keylog is not None:
+            try:
+                self.plan.keylog.open()
+            except ConfigurationError as exc:
+                return [self._told(exc)]
+        return []
+
+    def _clean_up(self) -> None:
+        if self.plan.keylog is not None:
+            self.plan.keylog.close()
+
+    def _told(self, exc: ConfigurationError) -> str:
+        return f"{self.plan.file}: {exc}"
 
 
 class Signals(Service):
@@ -220,7 +338,7 @@ class Signals(Service):
     @ivar edge: what is told.
     """
 
-    def __init__(self, edge: Edge, reactor: Any, take: Callable[..., Any] = signal.signal) -> None:
+    def __init__(self, edge: TLSEdgeService, reactor: Any, take: Callable[..., Any] = signal.signal) -> None:
         """
         @param take: as C{signal.signal}.
         """
