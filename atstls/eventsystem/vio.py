@@ -91,6 +91,9 @@ class VIO(MIOBufferAccessor):
     def done(self) -> None:
         """Ask for no more than what is in the buffer now.  No event tells of it."""
         self.nbytes = self.ndone + (self.reader.avail if self.reader is not None else 0)
+        if not self.nbytes:
+            # It is not one of those requests of no bytes by which a handshake is waited for (O1).
+            self.writer = None
 
     def finish(self) -> None:
         """As L{done}, and what is sent then is the last of its direction.  WRITE_COMPLETE follows, if there is any."""
