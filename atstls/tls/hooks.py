@@ -138,7 +138,10 @@ class HookWalk:
                 break
         done, self._done = self._done, None
         if done is not None:
-            done(self._failure)
+            failure = self._failure
+            # Who keeps a handle keeps this, and shall not keep the connection, nor the frames of a failure.
+            self._answered = self._vc = self._failure = None
+            done(failure)
 
     def reenable(self, failure: Failure | None = None, asked: int = 0) -> None:
         """
