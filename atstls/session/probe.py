@@ -22,6 +22,10 @@ from atstls.events import (
     EVENT_CONT,
     EVENT_DONE,
     NET_EVENT_ACCEPT,
+    VC_EVENT_ACTIVE_TIMEOUT,
+    VC_EVENT_EOS,
+    VC_EVENT_ERROR,
+    VC_EVENT_INACTIVITY_TIMEOUT,
     VC_EVENT_READ_COMPLETE,
     VC_EVENT_READ_READY,
     event_name,
@@ -36,6 +40,8 @@ PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 PREFACE_NEEDED: Final = 4
 """So much of it tells it from every method of HTTP/1."""
+
+_OVER: Final = (VC_EVENT_EOS, VC_EVENT_ERROR, VC_EVENT_ACTIVE_TIMEOUT, VC_EVENT_INACTIVITY_TIMEOUT)
 
 ACCEPT_NO_ACTIVITY_SECONDS: Final = 120.0
 """C{accept_no_activity_timeout}: how long a client may take to say its first bytes."""
@@ -104,6 +110,8 @@ class _Probe:
     def handle_event(self, event: int, data: Any) -> int:
         """READ_READY, READ_COMPLETE: look at what there is.  The rest ends it."""
         if event not in (VC_EVENT_READ_READY, VC_EVENT_READ_COMPLETE):
+            if event not in _OVER:
+                self._log.error("a probe was told of {event}, which it does not know", event=event_name(event))
             self._close()
             return EVENT_DONE
         parent = self._parent
