@@ -25,7 +25,14 @@ from attrs import evolve, frozen
 from OpenSSL import SSL
 from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
 
-from atstls.edge.config import CertificateConfig, Configuration, ConfigurationErrors, ListenConfig, SNIConfig
+from atstls.edge.config import (
+    CertificateConfig,
+    Configuration,
+    ConfigurationErrors,
+    ListenConfig,
+    NetConfig,
+    SNIConfig,
+)
 from atstls.edge.hookkeys import OUTBOUND_POINTS, load_hook
 from atstls.edge.keylog import KeyLog
 from atstls.edge.loops import loops
@@ -128,6 +135,38 @@ def build(configuration: Configuration, machinery: Machinery, file: str = "") ->
     return _Builder(configuration, machinery, file or str(configuration.path or "built-in default")).plan()
 
 
+def origin_options(net: NetConfig) -> NetVCOptions:
+    """What connections to other hosts should be."""
+    return NetVCOptions(
+        sockopt_flags=net.sock_option_flag_out,
+        recv_buffer_bytes=net.sock_recv_buffer_size_out,
+        send_buffer_bytes=net.sock_send_buffer_size_out,
+    )
+
+
+def offered_names(
+    names: tuple[bytes, ...], http2: bool | None, kind: RouteKind, destination: IContinuation
+) -> tuple[bytes, ...]:
+    """
+    What is offered to clients that go one way.
+
+    @param names: of the listener, the best first.
+    @param http2: whether C{h2} is to be among them; C{None}: as they say.
+    """
+    others = tuple(name for name in names if name != HTTP2)
+    if http2 is False:
+        names = others
+    elif http2 and HTTP2 not in names:
+        names = (HTTP2, *names)
+    elif http2 is None and HTTP2 in names and kind in _GOES_ON:
+        names = (*others, HTTP2)
+    factory = getattr(destination, "factory", None)
+    if IProtocolNegotiationFactory.providedBy(factory):
+        spoken = factory.acceptableProtocols()
+        names = tuple(name for name in names if name in spoken)
+    return names
+
+
 class _Builder:
     """
     @ivar lines: what is wrong so far.
@@ -154,12 +193,7 @@ class _Builder:
                 f"{file}: [ssl] keylog_file: the secrets of all connections are written to {path}, and who has it can "
                 "read them"
             )
-        net = configuration.net
-        self._client_options = NetVCOptions(
-            sockopt_flags=net.sock_option_flag_out,
-            recv_buffer_bytes=net.sock_recv_buffer_size_out,
-            send_buffer_bytes=net.sock_send_buffer_size_out,
-        )
+        self._client_options = origin_options(configuration.net)
 
     def plan(self) -> Plan:
         configuration = self.configuration
@@ -322,7 +356,7 @@ class _Builder:
             route.kind,
             destination,
             policy,
-            self._offered(listen, sni, route, destination),
+            offered_names(listen.alpn, None if sni is None else sni.http2, route.kind, destination),
             None if sni is None else sni.ip_allow,
             self._blind(whose, route, listen, destination),
             in_clear=settings.client_verification is not ClientVerification.REQUIRED,
@@ -349,24 +383,6 @@ class _Builder:
         if route.kind is RouteKind.PARTIAL_BLIND:
             return self._destination(section, route, listen, plain=True, through=True)
         return destination if route.kind in ROUTES_ONWARD else None
-
-    def _offered(
-        self, listen: ListenConfig, sni: SNIConfig | None, route: Route, destination: IContinuation
-    ) -> tuple[bytes, ...]:
-        names = listen.alpn
-        http2 = None if sni is None else sni.http2
-        others = tuple(name for name in names if name != HTTP2)
-        if http2 is False:
-            names = others
-        elif http2 and HTTP2 not in names:
-            names = (HTTP2, *names)
-        elif http2 is None and HTTP2 in names and route.kind in _GOES_ON:
-            names = (*others, HTTP2)
-        factory = getattr(destination, "factory", None)
-        if IProtocolNegotiationFactory.providedBy(factory):
-            spoken = factory.acceptableProtocols()
-            names = tuple(name for name in names if name in spoken)
-        return names
 
     # Destinations.
 

@@ -152,7 +152,7 @@ class Listener(Service):
             place=host_words(self.accept.get_host()),
             name=config.name,
             flags=", ".join(sorted(config.flags)),
-            route=_route_words(config),
+            route=_route_words(self.plan.table.default.kind),
         )
 
     def _cannot(self, exc: object) -> None:
@@ -188,8 +188,8 @@ class Listener(Service):
         assert policy is not None
         return policy
 
-    def _decide(self, vc: Any) -> None:
-        self.plan.table.decide(vc)
+    def _decide(self, vc: Any) -> Any:
+        return self.plan.table.decide(vc)
 
     def stopService(self) -> None:  # noqa: N802
         """Close the port, at once.  Connections that came by it go on."""
@@ -199,6 +199,5 @@ class Listener(Service):
             accept.cancel()
 
 
-def _route_words(config: ListenConfig) -> str:
-    route = config.route
-    return "the welcome page" if route.kind is RouteKind.WELCOME else route.kind.value
+def _route_words(kind: RouteKind) -> str:
+    return "the welcome page" if kind is RouteKind.WELCOME else kind.value

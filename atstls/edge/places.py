@@ -201,6 +201,9 @@ class RouteKind(Enum):
     TUNNEL = "tunnel_route"
     FACTORY = "factory"
     WELCOME = "welcome"
+    REFUSE = "refusal"
+    """Said by a program only, as is the next one."""
+    LOOK_UP = "look-up"
 
 
 ROUTES_ONWARD: Final = (RouteKind.FORWARD, RouteKind.PARTIAL_BLIND, RouteKind.TUNNEL)

@@ -109,13 +109,16 @@ class RouteTable:
                 rule = self._by_name.get(f"*.{rest}")
         return rule or self.default
 
-    def decide(self, vc: Any) -> None:
+    def decide(self, vc: Any) -> Any:
+        """A hook at CLIENT_HELLO: find the way of C{vc}, and L{take} it."""
+        self.take(vc, self.find(vc.server_name))
+
+    def take(self, vc: Any, rule: Rule) -> None:
         """
-        A hook at CLIENT_HELLO: find the way of C{vc}, and keep it with the connection.
+        C{rule} holds for C{vc}, and is kept with it.
 
         A client that may not come in is refused before anything is done for it.
         """
-        rule = self.find(vc.server_name)
         if not rule.admits(vc.get_remote_addr()):
             vc.refuse(alerts.ACCESS_DENIED, f"its address is not in ip_allow of {rule.section}")
             return

@@ -17,7 +17,8 @@ Source: rows P06, P07, A100.
 
 import errno
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -29,8 +30,10 @@ from twisted.logger import Logger
 from twisted.python.systemd import ListenFDs
 
 from atstls.edge.build import ListenerPlan, Machinery, Plan
-from atstls.edge.config import EdgeConfig, NetConfig
+from atstls.edge.config import EdgeConfig, ListenConfig, NetConfig
 from atstls.edge.listeners import Listener
+from atstls.edge.ways import Policies, Rules, listener_plan
+from atstls.endpoints import ServerTLS
 from atstls.errors import AtsTlsError, ConfigurationError
 from atstls.events import VC_EVENT_ACTIVE_TIMEOUT
 from atstls.net.cop import InactivityCop
@@ -126,6 +129,7 @@ class TLSEdgeService(MultiService):
         self._passed = ListenFDs.fromEnvironment() if passed is None else passed
         self.machinery.throttle.change(self._net.connections_throttle)
         self._factories: list[Any] = []
+        self._policies = Policies(self.machinery, self._net.connect_timeout)
         self._draining: Deferred[None] | None = None
         self._looking: LoopingCall | None = None
         self._engine_room = EngineRoom(self.machinery, self._net)
@@ -152,6 +156,58 @@ class TLSEdgeService(MultiService):
             listener.disownServiceParent()
             raise
         return listener
+
+    def listen(
+        self,
+        name: str,
+        tls: ServerTLS | None,
+        ways: Any,
+        *,
+        port: int | None = None,
+        interface: str = "127.0.0.1",
+        unix: str | Path | None = None,
+        fd: int | None = None,
+        systemd: str | None = None,
+        backlog: int = 4096,
+        flags: Iterable[str] = (),
+    ) -> Listener:
+        """
+        Listen in one place: L{add_listener} with what L{plan_for} gives.
+
+        @param name: what the listener is called, in the log and among the edge's services.
+        @param tls: what is demanded of clients and shown to them; C{None}: there is no TLS.
+        @param ways: where connections go, see L{listener_plan<atstls.edge.ways.listener_plan>}.
+        @param port: 0 for any that is free.
+        @param interface: for C{port}: the address; C{"0.0.0.0"} for all of IPv4, C{"::"} for all of IPv6.
+        @param unix: in its place: the path of a UNIX socket.
+        @param fd: or the descriptor of a socket that listens already.
+        @param systemd: or the name, or the number, of one that systemd has passed.
+        @param flags: C{"tr-pass"}, C{"allow-plain"}: what becomes of clients that do not begin as TLS does.
+        @raise ConfigurationError: something of it cannot be used.
+        """
+        places = {"port": port, "unix": unix, "fd": fd, "systemd": systemd}
+        if sum(value is not None for value in places.values()) != 1:
+            raise ConfigurationError(f"{name}: a listener has exactly one of {', '.join(places)}")
+        config = ListenConfig(
+            name=name,
+            interface=interface,
+            port=port,
+            unix=None if unix is None else Path(unix),
+            fd=fd,
+            systemd=systemd,
+            backlog=backlog,
+            flags=frozenset(("plain" if tls is None else "ssl", *flags)),
+        )
+        return self.add_listener(self.plan_for(config, tls, ways))
+
+    def plan_for(self, config: ListenConfig, tls: ServerTLS | None, ways: Any) -> ListenerPlan:
+        """
+        What a listener may do; also for the C{plan} of one that listens already, whose C{plan.config} stays.
+
+        @raise ConfigurationError: something of it cannot be used.
+        """
+        rules = Rules(self.machinery, self._net, self._policies, self.add_factory, tls)
+        return listener_plan(config, rules, tls, ways)
 
     def add_factory(self, factory: Any) -> None:
         """C{factory} serves connections: it is started and stopped with the edge.  Harmless when it is known."""
