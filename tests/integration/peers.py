@@ -325,7 +325,9 @@ class _Shared:
     def __init__(self, owner: type["SharedEdgeTestCase"]) -> None:
         self.owner = owner
         self.directory = Path(tempfile.mkdtemp(prefix="atstls"))
-        self.edge = Twistd(self.directory, owner.configuration(self.directory), prefix=owner.prefix)
+        configuration = owner.configuration(self.directory)
+        environment = owner.environment(self.directory)
+        self.edge = Twistd(self.directory, configuration, prefix=owner.prefix, environment=environment)
         self.port = self.edge.port()
         self.figures = Figures(self.edge.process.pid)
         self.read = 0
@@ -363,6 +365,11 @@ class SharedEdgeTestCase(EdgeTestCase):
     def configuration(cls, directory: Path) -> str:
         """Its C{tap.cfg}, which needs a C{[listen https]}; C{directory} is where it will run."""
         raise NotImplementedError
+
+    @classmethod
+    def environment(cls, directory: Path) -> dict[str, str]:
+        """What is added to its environment."""
+        return {}
 
     def setUp(self) -> None:
         super().setUp()

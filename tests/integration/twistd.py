@@ -137,7 +137,11 @@ class Twistd:
         """End it whatever it does."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                # The second one does not wait for connections; sent at once it would be one with the first.
+                self.process.send_signal(signal.SIGTERM)
             try:
                 # Its coverage is written down at an end in order.
                 self.process.wait(PATIENCE)
