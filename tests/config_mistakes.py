@@ -5,6 +5,8 @@ Cases have an empty line between them.  Each is a file, and behind arrows the li
 the directory of the file, and the file's own name, in front of each line, is left out.
 """
 
+from atstls.tls.contexts import CURVES
+
 MISTAKES = r"""
 x = 1
 -> x: stands before the first section, allowed: a key below its [section]
@@ -83,11 +85,15 @@ Drain_Timeout = 1
 
 [net]
 poll_timeout = 10
--> [net] poll_timeout: not available in this version, allowed: to leave it out
+-> [net] poll_timeout: not available in this version (nothing waits for a period here, the reactor wakes when something happens), allowed: to leave it out
 
 [ssl]
 TLSv1_2.enabled = 1
--> [ssl] TLSv1_2.enabled: not available in this version, allowed: to leave it out
+-> [ssl] TLSv1_2.enabled: not available in this version (server.version.min and server.version.max say it), allowed: to leave it out
+
+[ssl]
+ocsp.enabled = 1
+-> [ssl] ocsp.enabled: not available in this version, allowed: to leave it out
 
 [edge]
 drain_timeout = -1
@@ -126,12 +132,32 @@ sock_option_flag_in = 8
 -> [net] sock_option_flag_in: 8 is out of range, allowed: a whole number, 0 to 7
 
 [net]
-per_client.max_connections_in = 9
--> [net] per_client.max_connections_in: 9 is not available in this version, allowed: a whole number, 0 in this version
+per_client.max_connections_in = -9
+-> [net] per_client.max_connections_in: -9 is out of range, allowed: a whole number, 0 or more
 
 [net]
-per_client.max_connections_in = -9
--> [net] per_client.max_connections_in: -9 is out of range, allowed: a whole number, 0 in this version
+per_client.connection.exempt_list = 10.0.0.1/8
+-> [net] per_client.connection.exempt_list: 10.0.0.1/8 has host bits set, allowed: a list of IP addresses and networks, as 192.0.2.1, 192.0.2.0/24, 2001:db8::/32, or empty
+
+[net]
+throttle_message = full\x
+-> [net] throttle_message: '\\x' is no escape, allowed: text, with \r, \n, \t and \\
+
+[net]
+throttle_message = full\
+-> [net] throttle_message: '\\' is no escape, allowed: text, with \r, \n, \t and \\
+
+[net]
+max_connections_in = -1
+-> [net] max_connections_in: -1 is out of range, allowed: a whole number, 0 or more
+
+[ssl]
+server.groups_list = P-256:P-384
+-> [ssl] server.groups_list: 'P-256:P-384' is none of the words, allowed: one word, GROUPS, or empty
+
+[ssl]
+client.CA.cert.path = none
+-> [ssl] client.CA.cert.path: HERE/none is not a directory, allowed: a directory, readable, relative to the configuration file, or empty
 
 [ssl]
 server.honor_cipher_order = yes
@@ -607,14 +633,26 @@ client_cert = x
 
 [sni a]
 inbound_port_ranges = x
--> [sni a] inbound_port_ranges: not available in this version, allowed: to leave it out
+-> [sni a] inbound_port_ranges: 'x' is not a port, allowed: a list of ports and ranges, as 443, 8000-8999, from 1 to 65535
+
+[sni a]
+inbound_port_ranges = 443, 8000-8999
+[sni b]
+inbound_port_ranges = 443
+[sni a]
+inbound_port_ranges = 444, 8999
+-> [sni a] inbound_port_ranges: port 8999 is in [sni a] on line 1 as well, allowed: one rule for a name and a port
+
+[sni a]
+[sni a]
+-> [sni a]: is the same as in [sni a] on line 1, allowed: once
 """  # noqa: E501  (the messages are whole)
 
 
 def mistakes() -> list[tuple[str, list[str]]]:
     """Each case of the table: the text of the file and the lines of the answer."""
     cases = []
-    for case in MISTAKES.strip().split("\n\n"):
+    for case in MISTAKES.replace("GROUPS", ", ".join(CURVES)).strip().split("\n\n"):
         lines = case.split("\n")
         text = "".join(f"{line}\n" for line in lines if not line.startswith("-> "))
         cases.append((text, [line.removeprefix("-> ") for line in lines if line.startswith("-> ")]))

@@ -34,6 +34,7 @@ from atstls.net.accept import (
     accept_error_seriousness,
 )
 from atstls.net.connection import SOCK_OPT_KEEP_ALIVE, AcceptOptions
+from atstls.net.perclient import ClientLimit
 from atstls.net.processor import NetProcessor
 from atstls.net.throttle import Throttle
 from atstls.net.unixvc import UnixNetVConnection
@@ -359,6 +360,37 @@ class AcceptTests(OverBothPolls):
         self.cont.given.pop().do_io_close()
         self.dial(accept, 1)
         self.reactor.turn_until(lambda: len(self.cont.log) == 11)
+
+    def test_per_client(self) -> None:
+        """One address has as many connections as it may; more are closed at once, and another address comes in."""
+        clients = self.throttle.clients = ClientLimit(2, seconds=self.reactor.seconds)
+        accept = self.listen()
+        dialled = self.dial(accept, 4)
+        self.reactor.turn_until(lambda: len(self.cont.log) + clients.refused == 4)
+        self.assertEqual((2, 2, {"127.0.0.1": 2}), (len(self.cont.log), clients.refused, clients.connections))
+        self.assertEqual(2, sum(self.is_closed(client) for client in dialled[2:]))
+        other = self.keep(socket.socket())
+        other.bind(("127.0.0.2", 0))
+        other.connect(accept.port.socket.getsockname())
+        self.reactor.turn_until(lambda: len(self.cont.log) == 3)
+        for vc in self.cont.given[:2]:
+            vc.do_io_close()
+        self.assertEqual({"127.0.0.2": 1}, clients.connections)
+        self.dial(accept, 1)
+        self.reactor.turn_until(lambda: len(self.cont.log) == 4)
+
+    def test_per_client_and_a_bug(self) -> None:
+        """One that could not even be watched is not counted."""
+        clients = self.throttle.clients = ClientLimit(1, seconds=self.reactor.seconds)
+        accept = self.listen()
+        with unittest.mock.patch.object(type(self.handler.poll), "start", side_effect=OSError(errno.ENOMEM, "")):
+            (client,) = self.dial(accept)
+            self.reactor.turn_until(lambda: not self.handler.open_list)
+            self.reactor.settle()
+            self.assertTrue(self.is_closed(client))
+        self.assertEqual({}, clients.connections)
+        self.dial(accept)
+        self.reactor.turn_until(lambda: self.cont.log)
 
     def test_descriptors_nearly_gone(self) -> None:
         """A socket with one of the last descriptors is closed and counted; those who are in stay (N105)."""

@@ -4,10 +4,12 @@ The program as a service: L{atstls.edge.service}, L{atstls.edge.listeners}, and 
 
 import errno
 import os
+import resource
 import shutil
 import signal
 import socket
 import tempfile
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +121,38 @@ class EdgeTests(SynchronousTestCase):
     def test_limits(self) -> None:
         """What [net] says of connections holds."""
         edge = self.edge(net=NetConfig(connections_throttle=7, default_inactivity_timeout=5))
-        self.assertEqual(7, edge.machinery.throttle.limit)
+        machinery = edge.machinery
+        throttle, queues = machinery.throttle, machinery.handler.queues
+        self.assertEqual((7, b"", None), (throttle.limit, throttle.message, throttle.clients))
+        self.assertEqual((30000, 0), (queues.max_connections_in, queues.max_requests_in))
+        network = ip_network("10.0.0.0/8")
+        net = NetConfig(
+            throttle_message=b"full",
+            max_connections_in=5,
+            max_requests_in=4,
+            per_client_max_connections_in=3,
+            per_client_exempt_list=(network,),
+            per_client_alert_delay=2,
+        )
+        machinery.limit(net)
+        clients = throttle.clients
+        assert clients is not None
+        self.assertEqual((b"full", 5, 4), (throttle.message, queues.max_connections_in, queues.max_requests_in))
+        self.assertEqual((3, (network,), 2), (clients.limit, clients.exempt, clients.alert_seconds))
+        machinery.limit(NetConfig())
+        # Who is counted stays so: the next limit may be one again.
+        self.assertEqual((clients, 0, ()), (throttle.clients, clients.limit, clients.exempt))
+
+    def test_few_descriptors(self) -> None:
+        """A limit that the descriptors do not allow is told in one line, with the one that holds."""
+        self.patch(resource, "getrlimit", lambda which: (100, 100))
+        edge = self.edge()
+        self.assertEqual(50, edge.machinery.throttle.limit)
+        self.assertEqual(1, len(self.said("connections_throttle is 50, not 30000: the limit of descriptors")))
+        edge.machinery.limit(NetConfig(connections_throttle=50))
+        edge.machinery.limit(NetConfig(connections_throttle=-1))
+        edge.machinery.limit(NetConfig(connections_throttle=0))
+        self.assertEqual(1, len(self.said("connections_throttle is")))
 
     def test_ports_in_use(self) -> None:
         """All ports that cannot be had are told at once, and those that could are closed again."""

@@ -99,6 +99,27 @@ class QueueTests(OverBothPolls):
         self.assertEqual([False, True, False], [bool(vc.closed) for vc, _ in sessions[2:]])
         self.assertEqual(3, len(self.queues.keep_alive))
 
+    def test_an_answer_on_its_way(self) -> None:
+        """One whose last answer has not left yet is not idle: another goes, and its own time comes when it is out."""
+        self.queues.max_connections_in = 1
+        slow, cont = self.session(inactivity=60)
+        reader = new_empty_MIOBuffer(5).alloc_reader()
+        reader.buffer.write(b"x" * 4000)
+        slow.write.triggered = slow.write.polled = False  # as if the kernel took nothing
+        slow.do_io_write(RecordingContinuation(), 4000, reader)
+        slow.add_to_keep_alive_queue()
+        other, _ = self.session(inactivity=60)
+        other.add_to_keep_alive_queue()
+        self.assertEqual((0, []), (slow.closed, cont.events))
+        self.queues.manage_keep_alive()
+        self.assertEqual((0, 1), (slow.closed, other.closed))
+        self.assertEqual([slow], list(self.queues.keep_alive))
+        third, _ = self.session(inactivity=60)
+        self.handler.mark_write(slow)
+        self.handler.run()
+        third.add_to_keep_alive_queue()
+        self.assertEqual((1, 0), (slow.closed, third.closed))
+
     def test_active_ones_count(self) -> None:
         """A new request is worth more than an idle connection; when all are busy nobody is closed for it."""
         self.queues.max_connections_in = 2

@@ -82,8 +82,22 @@ class FakeConnection:
         self.phase = Phase.OPEN
         self._address = address
 
+        self.local: Any = ("192.0.2.80", 443)
+        self.queues: list[str] = []
+        self.has_room = True
+
     def peer_name(self) -> str:
         return "somebody"
+
+    def get_local_addr(self) -> Any:
+        return self.local
+
+    def add_to_keep_alive_queue(self) -> None:
+        self.queues.append("idle")
+
+    def add_to_active_queue(self) -> bool:
+        self.queues.append("busy")
+        return self.has_room
 
     def do_io_close(self, lerrno: int) -> None:
         self.done.append(lerrno)
@@ -146,6 +160,68 @@ class RouteTableTests(SynchronousTestCase):
         table = RouteTable(rule("else"), by_name)
         by_name["x"] = rule("x")
         self.assertEqual("else", table.find("x").section)
+
+
+class PortTests(SynchronousTestCase):
+    """Rules for some local ports only (A005)."""
+
+    def setUp(self) -> None:
+        self.table = RouteTable(
+            rule("else"),
+            {"a.com": rule("a.com"), "*.b.com": rule("*.b.com"), "c.b.com": rule("c.b.com")},
+            [
+                ("a.com", ((443, 443), (8000, 8009)), rule("a.com one")),
+                ("a.com", ((444, 444),), rule("a.com two")),
+                ("*.b.com", ((443, 443),), rule("*.b.com one")),
+                ("only.com", ((443, 443),), rule("only.com")),
+                ("only.b.com", ((1, 1),), rule("only.b.com")),
+                ("", ((443, 443),), rule("no name")),
+            ],
+        )
+
+    def test_same_name_other_port(self) -> None:
+        """The rule for the port is before that for all ports, and a name before a wildcard whatever the port."""
+        for name, port, word in (
+            ("a.com", 443, "a.com one"),
+            ("a.com", 8000, "a.com one"),
+            ("a.com", 8009, "a.com one"),
+            ("a.com", 8010, "a.com"),
+            ("a.com", 444, "a.com two"),
+            ("a.com", 442, "a.com"),
+            ("x.b.com", 443, "*.b.com one"),
+            ("x.b.com", 444, "*.b.com"),
+            ("c.b.com", 443, "c.b.com"),
+            ("only.com", 443, "only.com"),
+            ("only.com", 444, "else"),
+            ("only.b.com", 443, "*.b.com one"),
+            ("only.b.com", 1, "only.b.com"),
+            ("b.com", 443, "else"),
+            (".b.com", 443, "else"),
+            (None, 443, "no name"),
+            (None, 444, "else"),
+            ("", 443, "no name"),
+        ):
+            vc = FakeConnection(name)
+            vc.local = ("127.0.0.1", port)
+            self.assertEqual(word, self.table.find_for(vc, name).section, (name, port))
+            self.table.decide(vc)
+            self.assertEqual(word, vc.args["route"].section)
+
+    def test_without_a_port(self) -> None:
+        """Over a UNIX socket no rule for a port holds."""
+        vc = FakeConnection()
+        for vc.local in ("/run/edge", "", None):
+            self.assertEqual("a.com", self.table.find_for(vc, "a.com").section)
+
+    def test_without_a_hello(self) -> None:
+        """What is not TLS is under the rule for no name, of its port."""
+        for port, expected in ((443, errno.EACCES), (444, None)):
+            vc = FakeConnection()
+            vc.local = ("127.0.0.1", port)
+            vc.attributes, vc.phase = TRANSPORT_BLIND_TUNNEL, Phase.PLAIN
+            table = RouteTable(rule(), {}, [("", ((443, 443),), rule(ip_allow=(ip_network("10.0.0.0/8"),)))])
+            RouteAccept(lambda table=table: table).handle_event(NET_EVENT_ACCEPT, vc)  # type: ignore[misc]
+            self.assertEqual([] if expected is None else [expected], vc.done)
 
 
 class DecideTests(SynchronousTestCase):
@@ -248,6 +324,23 @@ class RouteAcceptTests(SynchronousTestCase):
         for address, expected in (("192.0.2.1", "destination"), ("198.51.100.1", "refused")):
             found = rule(ip_allow=(ip_network("192.0.2.0/24"),), blind=RecordingContinuation())
             self.assertEqual(expected, self.given(FakeConnection(address=(address, 1)), found, phase=Phase.PLAIN))
+
+    def test_counted(self) -> None:
+        """Where we speak HTTP one is idle until there is a request; of others nobody knows, so they are busy."""
+        for kind in RouteKind:
+            found = rule(kind=kind)
+            vc = FakeConnection()
+            RouteAccept(lambda found=found: RouteTable(found, {})).handle_event(NET_EVENT_ACCEPT, vc)  # type: ignore[misc]
+            self.assertEqual(["idle" if kind in (RouteKind.SITE, RouteKind.WELCOME) else "busy"], vc.queues, kind)
+            self.assertEqual([vc], found.destination.given)  # type: ignore[attr-defined]
+
+    def test_too_many(self) -> None:
+        """Nothing is done for one that is too many: above all, nobody is dialled."""
+        vc = FakeConnection()
+        vc.has_room = False
+        found = rule()
+        RouteAccept(lambda: RouteTable(found, {})).handle_event(NET_EVENT_ACCEPT, vc)
+        self.assertEqual(([errno.EBUSY], []), (vc.done, found.destination.given))  # type: ignore[attr-defined]
 
     def test_a_port_that_is_lost(self) -> None:
         """Its owner has said so already; anything else would be a bug, and is told."""

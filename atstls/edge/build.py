@@ -24,6 +24,7 @@ from typing import Any, TypeAlias, TypeVar
 from attrs import evolve, frozen
 from OpenSSL import SSL
 from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
+from twisted.logger import Logger
 
 from atstls.edge.config import (
     CertificateConfig,
@@ -45,6 +46,7 @@ from atstls.errors import ConfigurationError
 from atstls.interfaces import IContinuation
 from atstls.net.connection import Address, NetVCOptions
 from atstls.net.handler import NetHandler
+from atstls.net.perclient import ClientLimit
 from atstls.net.processor import NetProcessor
 from atstls.net.throttle import Throttle
 from atstls.session.protocol import ProtocolSessionAccept
@@ -82,12 +84,34 @@ class Machinery:
     @ivar tls: makes those with it.
     """
 
+    _log = Logger()
+
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
         self.handler = NetHandler(reactor)
         self.throttle = Throttle()
         self.plain = NetProcessor(self.handler, self.throttle)
         self.tls = SSLNetProcessor(self.handler, self.throttle)
+
+    def limit(self, net: NetConfig) -> None:
+        """Let the limits of C{net} hold, from now on, for who is here as well."""
+        throttle, queues = self.throttle, self.handler.queues
+        throttle.change(net.connections_throttle)
+        if net.connections_throttle > throttle.limit:
+            self._log.info(
+                "connections_throttle is {limit}, not {wanted}: the limit of descriptors (ulimit -n) allows no more",
+                limit=throttle.limit, wanted=net.connections_throttle,
+            )  # fmt: skip
+        throttle.message = net.throttle_message
+        queues.max_connections_in = net.max_connections_in
+        queues.max_requests_in = net.max_requests_in
+        clients = throttle.clients
+        if clients is None and net.per_client_max_connections_in:
+            clients = throttle.clients = ClientLimit(seconds=self.handler.seconds)
+        if clients is not None:
+            clients.limit = net.per_client_max_connections_in
+            clients.exempt = net.per_client_exempt_list or ()
+            clients.alert_seconds = net.per_client_alert_delay
 
 
 @frozen(eq=False)
@@ -291,6 +315,8 @@ class _Builder:
             version_max=ssl.server_version_max,
             cipher_suite=ssl.server_cipher_suite or None,
             tls13_cipher_suites=ssl.server_tls13_cipher_suites or None,
+            group=ssl.server_groups_list,
+            prioritize_chacha=ssl.server_prioritize_chacha,
             honor_cipher_order=ssl.server_honor_cipher_order,
             session_ticket=ssl.server_session_ticket_enable,
             session_cache=ssl.session_cache != 0,
@@ -311,13 +337,22 @@ class _Builder:
             return ListenerPlan(listen, RouteTable(Rule(section, listen.route.kind, destination), {}))
         settings = self._server_settings(listen)
         default = self._rule(section, listen, None, settings)
-        by_name = {
-            sni.pattern: self._rule(f"[{f'sni {sni.pattern}'.rstrip()}]", listen, sni, settings)
+        rules = [
+            (sni, self._rule(f"[{f'sni {sni.pattern}'.rstrip()}]", listen, sni, settings))
             for sni in self.configuration.snis
-        }
-        if default is None or None in by_name.values():
+            if sni.holds_at(listen)
+        ]
+        by_name, by_port = {}, []
+        for sni, rule in rules:
+            if rule is None:
+                return None
+            if sni.inbound_port_ranges is None:
+                by_name[sni.pattern] = rule
+            else:
+                by_port.append((sni.pattern, sni.inbound_port_ranges, rule))
+        if default is None:
             return None
-        table = RouteTable(default, {name: rule for name, rule in by_name.items() if rule})
+        table = RouteTable(default, by_name, by_port)
         return ListenerPlan(listen, table, tuple(pair for pair in hooks if pair[0] not in OUTBOUND_POINTS))
 
     def _load_hooks(self, listen: ListenConfig) -> Hooks:
@@ -467,6 +502,9 @@ class _Builder:
         settings = ClientSettings(
             version_min=ssl.client_version_min,
             version_max=ssl.client_version_max,
+            cipher_suite=ssl.client_cipher_suite or None,
+            tls13_cipher_suites=ssl.client_tls13_cipher_suites or None,
+            ca_dir=None if ssl.client_ca_cert_path is None else str(ssl.client_ca_cert_path),
             ca_file=None if ssl.client_ca_cert_filename is None else str(ssl.client_ca_cert_filename),
             certificate=self._client_certificate(sni),
             alpn=ssl.client_alpn_protocols,

@@ -23,7 +23,7 @@ import attrs
 from atstls.edge.hookkeys import OUTBOUND_POINTS
 from atstls.edge.inifile import Complaint, Section, read
 from atstls.edge.places import ROUTES_ONWARD, Route, RouteKind, server_pattern
-from atstls.edge.rules import IMPLEMENTED_SNI_KEYS, ROUTE_KEYS, CertificateConfig, ListenConfig, SNIConfig
+from atstls.edge.rules import ROUTE_KEYS, CertificateConfig, ListenConfig, SNIConfig
 from atstls.edge.settings import LATER, SECTIONS_LATER, EdgeConfig, NetConfig, SSLConfig
 from atstls.edge.tlsfiles import check_certificates
 from atstls.edge.values import FileFault, keys_of
@@ -57,6 +57,7 @@ HEADERS: Final = {
 }
 """The sections that there are, and how the header of each is written."""
 
+_PORTS: Final = "inbound_port_ranges"
 _PLACES = ("port", "unix", "fd", "systemd")
 _VERSION_ORDER = tuple(VERSIONS)
 _NEAR_CHARACTERS = 100
@@ -139,6 +140,7 @@ class _Loader:
         self.complaints = complaints
         self.warnings: list[Complaint] = []
         self.ssl = SSLConfig()
+        self._ports: dict[str, list[tuple[int, int, Section]]] = {}
         self._taken: dict[tuple[object, ...], Section] = {}
 
     def configuration(self, sections: Iterable[Section]) -> Configuration:
@@ -173,6 +175,8 @@ class _Loader:
             self._complain(section, "this section has no name", allowed=header)
         elif section.name is None and header.endswith("NAME]"):
             self._complain(section, "this section needs a name", allowed=header)
+        elif section.kind == "sni" and _PORTS in section.entries:
+            return True  # There may be several for a name: _check_ports().
         else:
             return self._is_first(section, (section.kind, _identity(section)))
         return False
@@ -190,10 +194,10 @@ class _Loader:
         known = {key.name: (key.kind, attribute.name) for key, attribute in keys_of(settings)}
         values = {}
         for name, entry in section.entries.items():
-            if name in LATER.get(section.kind, ()) or (
-                section.kind == "sni" and name in known and name not in IMPLEMENTED_SNI_KEYS
-            ):
-                self._complain(section, "not available in this version", name, allowed="to leave it out")
+            reason = LATER.get(section.kind, {}).get(name)
+            if reason is not None:
+                because = f" ({reason})" if reason else ""
+                self._complain(section, f"not available in this version{because}", name, allowed="to leave it out")
                 continue
             if name not in known:
                 self._complain(section, "unknown key", name, allowed=_nearest(name, list(known)))
@@ -252,6 +256,17 @@ class _Loader:
             self._check_certificates(section, ((path, key_path),), certificate[0])
         elif key_path is not None:
             self._complain(section, "is the key of no certificate", private_key[0], allowed=f"with {certificate[0]}")
+
+    def _check_ports(self, section: Section, sni: SNIConfig) -> None:
+        """Of the rules for one name, each port has one."""
+        others = self._ports.setdefault(sni.pattern, [])
+        for low, high in sni.inbound_port_ranges or ():
+            for first, last, other in others:
+                if low <= last and first <= high:
+                    wrong = f"port {max(low, first)} is in {other.header} on line {other.line} as well"
+                    self._complain(section, wrong, _PORTS, allowed="one rule for a name and a port")
+                    return
+        others.extend((low, high, section) for low, high in sni.inbound_port_ranges or ())
 
     def _check_verification(self, section: Section, sni: SNIConfig) -> None:
         asked = sni.verify_client is not None and sni.verify_client is not ClientVerification.NONE
@@ -332,6 +347,7 @@ class _Loader:
         if pattern is None:
             self._complain(section, "is no name", allowed="[sni NAME], [sni *.NAME] or [sni]")
         sni = _made(SNIConfig, values, pattern=pattern or "")
+        self._check_ports(section, sni)
         self._check_versions(
             section,
             ("valid_tls_version_min_in", sni.valid_tls_version_min_in or self.ssl.server_version_min),

@@ -42,7 +42,7 @@ def loops(listens: Sequence[ListenConfig], snis: Sequence[SNIConfig]) -> Iterato
     for sni in snis:
         # What stays TLS asks for the same name again, and so meets the same rule.
         if sni.route is not None and sni.route.kind in _STAYS_TLS:
-            listen_there = _target(sni.route, tls)
+            listen_there = _target(sni.route, [listen for listen in tls if sni.holds_at(listen)])
             if listen_there is not None:
                 yield (
                     f"[{f'sni {sni.pattern}'.rstrip()}] {sni.route.kind.value}",

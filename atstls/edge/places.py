@@ -49,6 +49,18 @@ def check_readable(path: Path) -> None:
         raise FileFault(f"{path} cannot be read: {exc.strerror}") from exc
 
 
+def check_directory(path: Path) -> None:
+    """
+    Can this process read the directory C{path}?
+
+    @raise ValueError: no; the text says why.
+    """
+    if not os.path.isdir(path):
+        raise ValueError(f"{path} is not a directory")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise ValueError(f"{path} cannot be read")
+
+
 class File(Kind[Path]):
     """A file that can be read."""
 
@@ -85,6 +97,15 @@ class Files(Kind[tuple[Path, ...]]):
 
     def write(self, value: tuple[Path, ...]) -> str:
         return ", ".join(map(str, value))
+
+
+class Folder(File):
+    """A directory that can be read."""
+
+    noun = "a directory"
+
+    def check(self, value: Path) -> None:
+        check_directory(value)
 
 
 class SocketPath(File):
@@ -249,10 +270,7 @@ class Directory(Kind[Route]):
 
     def check(self, value: Route) -> None:
         assert value.path is not None  # as convert() made it
-        if not os.path.isdir(value.path):
-            raise ValueError(f"{value.path} is not a directory")
-        if not os.access(value.path, os.R_OK | os.X_OK):
-            raise ValueError(f"{value.path} cannot be read")
+        check_directory(value.path)
 
     def write(self, value: Route) -> str:
         return str(value.path)

@@ -11,8 +11,8 @@ from typing import Final
 import attrs
 
 from atstls.edge.config import HEADERS
-from atstls.edge.rules import IMPLEMENTED_SNI_KEYS, CertificateConfig, ListenConfig, SNIConfig
-from atstls.edge.settings import EdgeConfig, NetConfig, SSLConfig
+from atstls.edge.rules import CertificateConfig, ListenConfig, SNIConfig
+from atstls.edge.settings import LATER, EdgeConfig, NetConfig, SSLConfig
 from atstls.edge.values import keys_of
 
 SETTINGS: Final[tuple[type[attrs.AttrsInstance], ...]] = (
@@ -29,8 +29,22 @@ _MARKUP = re.compile(r"([*`|_\\])")
 
 
 def reference_rst() -> str:
-    """Every section with every key: type, range, default and meaning, as reStructuredText."""
-    return "\n".join(line for settings in SETTINGS for line in _section(settings))
+    """
+    Every section with every key: type, range, default and meaning, as reStructuredText; and what is refused, and why.
+    """
+    lines = [line for settings in SETTINGS for line in _section(settings)]
+    return "\n".join([*lines, *_refused()])
+
+
+def _refused() -> Iterator[str]:
+    title = "What Traffic Server has and this version refuses"
+    yield from (title, "-" * len(title), "")
+    yield from (".. list-table::", "   :header-rows: 1", "   :widths: auto", "")
+    yield from _row(("Section", "Key", "Why"))
+    for kind, keys in LATER.items():
+        for name, reason in keys.items():
+            yield from _row((f"``{HEADERS[kind]}``", f"``{name}``", _plain(reason or "not built")))
+    yield ""
 
 
 def _section(settings: type[attrs.AttrsInstance]) -> Iterator[str]:
@@ -42,8 +56,6 @@ def _section(settings: type[attrs.AttrsInstance]) -> Iterator[str]:
     yield from _row(_COLUMNS)
     for key, attribute in keys_of(settings):
         meaning = key.meaning
-        if kind == "sni" and key.name not in IMPLEMENTED_SNI_KEYS:
-            meaning += " Not available in this version."
         default = key.written(attribute.default)
         yield from _row(
             (

@@ -16,8 +16,8 @@ Source: behaviour 1.24, 6.3 (2); rows A001-A003, A010, A016, A020, A022-A026.
 
 import errno
 import ipaddress
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -32,6 +32,11 @@ from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL
 from atstls.tls import alerts
 from atstls.tls.phases import Phase
 from atstls.tls.policy import ServerPolicy
+
+PortRanges: TypeAlias = tuple[tuple[int, int], ...]
+"""Local ports, both ends of each range included."""
+
+_REQUESTS_ARE_COUNTED: Final = (RouteKind.SITE, RouteKind.WELCOME)
 
 ROUTE: Final = "route"
 """The argument of a connection under which its L{Rule} is kept."""
@@ -88,14 +93,23 @@ class RouteTable:
     @ivar default: for clients for whose name there is no rule.
     """
 
-    __slots__ = ("_by_name", "default")
+    __slots__ = ("_by_name", "_by_port", "default")
 
-    def __init__(self, default: Rule, by_name: Mapping[str, Rule]) -> None:
+    def __init__(
+        self,
+        default: Rule,
+        by_name: Mapping[str, Rule],
+        by_port: Iterable[tuple[str, PortRanges, Rule]] = (),
+    ) -> None:
         """
         @param by_name: by names and wildcards as L{atstls.edge.places.server_pattern} spells them; the empty one is for
             clients that send no name.
+        @param by_port: the same for some local ports only.  Where both are for a name, these count.
         """
         self.default = default
+        self._by_port: dict[str, list[tuple[PortRanges, Rule]]] = {}
+        for name, ranges, rule in by_port:
+            self._by_port.setdefault(name, []).append((ranges, rule))
         self._by_name = dict(by_name)
 
     def find(self, name: str | None) -> Rule:
@@ -109,9 +123,27 @@ class RouteTable:
                 rule = self._by_name.get(f"*.{rest}")
         return rule or self.default
 
+    def find_for(self, vc: Any, name: str | None) -> Rule:
+        """The rule for C{name} where C{vc} came in."""
+        if not self._by_port:
+            return self.find(name)
+        address = vc.get_local_addr()
+        port = address[1] if isinstance(address, tuple) else 0
+        label, _, rest = (name or "").partition(".")
+        for candidate in (name or "", f"*.{rest}" if label and rest else None):
+            if candidate is None:
+                continue
+            for ranges, rule in self._by_port.get(candidate, ()):
+                if any(first <= port <= last for first, last in ranges):
+                    return rule
+            found = self._by_name.get(candidate)
+            if found is not None:
+                return found
+        return self.default
+
     def decide(self, vc: Any) -> Any:
         """A hook at CLIENT_HELLO: find the way of C{vc}, and L{take} it."""
-        self.take(vc, self.find(vc.server_name))
+        self.take(vc, self.find_for(vc, vc.server_name))
 
     def take(self, vc: Any, rule: Rule) -> None:
         """
@@ -149,10 +181,26 @@ class RouteAccept:
                 self._without_tls(data)
             else:
                 rule: Rule = data.get_arg(ROUTE) or self._table().default
-                rule.destination.handle_event(NET_EVENT_ACCEPT, data)
+                self._give(rule, rule.destination, data)
         elif event != EVENT_ERROR:
             self._log.error("a listener was told of {event}, which it does not know", event=event_name(event))
         return EVENT_DONE
+
+    def _give(self, rule: Rule, destination: IContinuation, vc: Any) -> None:
+        """
+        C{destination} gets C{vc}, which is counted: see L{atstls.net.queues}.
+
+        Where we speak HTTP the requests say when the connection is busy (L{atstls.edge.welcome}).  Of others nobody
+        knows, so they are.
+        """
+        if rule.kind in _REQUESTS_ARE_COUNTED:
+            destination.handle_event(NET_EVENT_ACCEPT, vc)
+            vc.add_to_keep_alive_queue()
+        elif vc.add_to_active_queue():
+            destination.handle_event(NET_EVENT_ACCEPT, vc)
+        else:
+            self._log.debug("{section}: {peer} is refused: max_requests_in", section=rule.section, peer=vc.peer_name())
+            vc.do_io_close(errno.EBUSY)
 
     def _without_tls(self, vc: Any) -> None:
         """A connection that came to a TLS port, and of whose bytes none are ours to decrypt."""
@@ -160,7 +208,7 @@ class RouteAccept:
         refusal = None
         if rule is None:
             # It has sent no hello, so it has asked for no name.
-            rule = self._table().find(None)
+            rule = self._table().find_for(vc, None)
             if not rule.admits(vc.get_remote_addr()):
                 refusal = "its address is not in ip_allow"
         destination: IContinuation | None = rule.blind
@@ -172,7 +220,7 @@ class RouteAccept:
             refusal = refusal or "there is no host to pass it on to"
         if refusal is None:
             assert destination is not None
-            destination.handle_event(NET_EVENT_ACCEPT, vc)
+            self._give(rule, destination, vc)
             return
         self._log.info(
             "{section}: {peer} is refused: {reason}", section=rule.section, peer=vc.peer_name(), reason=refusal

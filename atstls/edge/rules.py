@@ -44,32 +44,6 @@ from atstls.edge.values import (
 from atstls.tls.contexts import ClientVerification
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 
-IMPLEMENTED_SNI_KEYS: Final = frozenset(
-    (
-        "site",
-        "forward_route",
-        "partial_blind_route",
-        "tunnel_route",
-        "factory",
-        "valid_tls_version_min_in",
-        "valid_tls_version_max_in",
-        "http2",
-        "verify_server_policy",
-        "verify_server_properties",
-        "ip_allow",
-        "verify_client",
-        "verify_client_ca_certs",
-        "server_cipher_suite",
-        "ssl_ticket_enabled",
-        "client_cert",
-        "client_key",
-    )
-)
-"""
-The keys of C{[sni]} upon which the program acts.  The others are known, and refused: to take a rule and not to follow
-it would leave open what its writer believes shut.
-"""
-
 CLIENT_VERIFICATIONS: Final = {
     "NONE": ClientVerification.NONE,
     "MODERATE": ClientVerification.OPTIONAL,
@@ -240,8 +214,17 @@ class SNIConfig(Routes):
     client_cert: Path | None = key("client_cert", File(), None, "As client.cert.filename of [ssl].")
     client_key: Path | None = key("client_key", File(), None, "As client.private_key.filename of [ssl].")
     inbound_port_ranges: tuple[tuple[int, int], ...] | None = key(
-        "inbound_port_ranges", PortRanges(), None, "The local ports for which this rule is; without it, all."
+        "inbound_port_ranges",
+        PortRanges(),
+        None,
+        "The local ports for which this rule is; without it, all for which no other rule for the name is.",
     )
+
+    def holds_at(self, listen: ListenConfig) -> bool:
+        """May connections of C{listen} come by a port for which this rule is?  True where that only shows later."""
+        if self.inbound_port_ranges is None or not listen.port:
+            return True
+        return any(first <= listen.port <= last for first, last in self.inbound_port_ranges)
 
     @property
     def route(self) -> Route | None:

@@ -127,7 +127,7 @@ class TLSEdgeService(MultiService):
         self.drain_seconds = drain_seconds
         self._net = NetConfig() if net is None else net
         self._passed = ListenFDs.fromEnvironment() if passed is None else passed
-        self.machinery.throttle.change(self._net.connections_throttle)
+        self.machinery.limit(self._net)
         self._factories: list[Any] = []
         self._policies = Policies(self.machinery, self._net.connect_timeout)
         self._draining: Deferred[None] | None = None

@@ -22,77 +22,83 @@ import attrs
 
 from atstls.edge.hookkeys import HookKeys
 from atstls.edge.keylog import KeyLogPath
-from atstls.edge.places import File
+from atstls.edge.places import File, Folder
 from atstls.edge.tlsfiles import Authorities, Ciphers
-from atstls.edge.values import Choice, OnlyYet, OrNothing, ProtocolNames, Seconds, Switch, Whole, key
-from atstls.tls.contexts import VERSIONS
+from atstls.edge.values import (
+    Choice,
+    Escaped,
+    IPNetwork,
+    Networks,
+    OrNothing,
+    ProtocolNames,
+    Seconds,
+    Switch,
+    Whole,
+    key,
+)
+from atstls.tls.contexts import CURVES, VERSIONS
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 
 SOCK_OPTIONS: Final = 7
 """The flags of C{sock_option_flag_*} that a socket here can have, all together: no delay 1, keep alive 2, linger 4."""
 
 VERSION: Final = Choice({name: name for name in VERSIONS})
+GROUP: Final = Choice({name: name for name in CURVES})
 POLICY: Final = Choice(VerifyPolicy.__members__)
 PROPERTIES: Final = Choice(VerifyProperties.__members__)
 
-LATER: Final[Mapping[str, frozenset[str]]] = {
-    "net": frozenset(
-        (
-            "max_connections_in",
-            "max_requests_in",
-            "throttle_delay",
-            "poll_timeout",
-            "accept_period",
-            "retry_delay",
-            "event_period",
-        )
-    ),
-    "ssl": frozenset(
-        (
-            "TLSv1.enabled",
-            "TLSv1_1.enabled",
-            "TLSv1_2.enabled",
-            "TLSv1_3.enabled",
-            "client.sni_policy",
-            "client.cipher_suite",
-            "client.TLSv1_3.cipher_suites",
-            "client.CA.cert.path",
-            "CA.cert.path",
-            "server.cert.path",
-            "server.private_key.path",
-            "server.groups_list",
-            "server.dhparams_file",
-            "server.prioritize_chacha",
-            "server.session_ticket.number",
-            "server.ticket_key.filename",
-            "server.max_early_data",
-            "server.multicert.concurrency",
-            "server.cert_compression.algorithms",
-            "session_cache.size",
-            "session_cache.num_buckets",
-            "session_cache.auto_clear",
-            "origin_session_cache.enabled",
-            "origin_session_cache.size",
-            "ocsp.enabled",
-            "ocsp.cache_timeout",
-            "ocsp.request_timeout",
-            "ocsp.update_period",
-            "wire_trace_enabled",
-            "ktls.enabled",
-            "async.handshake.enabled",
-        )
-    ),
-    "certificate": frozenset(
-        (
-            "action",
-            "ssl_ca_name",
-            "ssl_key_dialog",
-            "ssl_ocsp_name",
-            "ssl_ticket_enabled",
-        )
-    ),
+NO_PERIODS: Final = "nothing waits for a period here, the reactor wakes when something happens"
+NO_CALL: Final = "pyOpenSSL has no call for it"
+NOT_YET: Final = ""
+
+LATER: Final[Mapping[str, Mapping[str, str]]] = {
+    "net": {
+        "throttle_delay": "who is too many is closed at once, and does not wait",
+        "poll_timeout": NO_PERIODS,
+        "accept_period": NO_PERIODS,
+        "retry_delay": NO_PERIODS,
+        "event_period": NO_PERIODS,
+    },
+    "ssl": {
+        "TLSv1.enabled": "server.version.min says it",
+        "TLSv1_1.enabled": "server.version.min and server.version.max say it",
+        "TLSv1_2.enabled": "server.version.min and server.version.max say it",
+        "TLSv1_3.enabled": "server.version.max says it",
+        "client.sni_policy": "what the client asked for is what the next host is asked for",
+        "CA.cert.path": "clients are told the names of the authorities in CA.cert.filename",
+        "server.cert.path": "relative paths are relative to this file",
+        "server.private_key.path": "relative paths are relative to this file",
+        "server.dhparams_file": "keys are exchanged by elliptic curves",
+        "server.session_ticket.number": NO_CALL,
+        "server.ticket_key.filename": NO_CALL,
+        "server.max_early_data": NO_CALL,
+        "server.multicert.concurrency": "certificates are loaded one after the other",
+        "server.cert_compression.algorithms": NO_CALL,
+        "session_cache.size": NOT_YET,
+        "session_cache.num_buckets": NOT_YET,
+        "session_cache.auto_clear": NOT_YET,
+        "origin_session_cache.enabled": NOT_YET,
+        "origin_session_cache.size": NOT_YET,
+        "ocsp.enabled": NOT_YET,
+        "ocsp.cache_timeout": NOT_YET,
+        "ocsp.request_timeout": NOT_YET,
+        "ocsp.update_period": NOT_YET,
+        "wire_trace_enabled": NOT_YET,
+        "ktls.enabled": "the kernel cannot take over a connection whose ciphertext passes through memory",
+        "async.handshake.enabled": "there is no engine that works in the background",
+    },
+    "certificate": {
+        "action": NOT_YET,
+        "ssl_ca_name": NOT_YET,
+        "ssl_key_dialog": NOT_YET,
+        "ssl_ocsp_name": NOT_YET,
+        "ssl_ticket_enabled": NOT_YET,
+    },
 }
-"""Keys of Apache Traffic Server's that this version does not have: refused as such, and not as misspelt."""
+"""
+Keys of Apache Traffic Server's that this version does not have, each with the reason, where there is one: refused as
+such, and not as misspelt.
+"""
 
 SECTIONS_LATER: Final = frozenset(("log", "admin"))
 """Sections that this version does not have."""
@@ -149,11 +155,45 @@ class NetConfig:
         30.0,
         "How long a connection to the next host may take to be made. Ours, after http.connect_attempts_timeout.",
     )
+    throttle_message: bytes = key(
+        "throttle_message",
+        Escaped(),
+        b"",
+        "What some of those who are refused by connections_throttle get to read, on listeners without TLS, before they "
+        "are closed; empty is nothing. Ours.",
+    )
+    max_connections_in: int = key(
+        "max_connections_in",
+        Whole(0),
+        30000,
+        "When clients have more connections than this, those that wait for a request are ended, the longest idle one "
+        "first. 0 is no limit.",
+    )
+    max_requests_in: int = key(
+        "max_requests_in",
+        Whole(0),
+        0,
+        "Requests beyond this many are refused: by 503 where we speak HTTP, else by closing the connection, since one "
+        "that goes on to another host, or to a factory, counts as one request. 0 is no limit.",
+    )
     per_client_max_connections_in: int = key(
         "per_client.max_connections_in",
-        OnlyYet(Whole(0), 0),
+        Whole(0),
         0,
-        "Connections from one address; 0 is no limit.",
+        "Connections from one address; more are closed at once. 0 is no limit.",
+    )
+    per_client_exempt_list: tuple[IPNetwork, ...] | None = key(
+        "per_client.connection.exempt_list",
+        OrNothing(Networks()),
+        None,
+        "The addresses for which that limit is not. From http.per_client.connection.exempt_list.",
+    )
+    per_client_alert_delay: float = key(
+        "per_client.connection.alert_delay",
+        Seconds(),
+        60.0,
+        "The log tells of addresses over that limit at most once in this time. From "
+        "http.per_client.connection.alert_delay.",
     )
     additional_accepts: int = key(
         "additional_accepts",
@@ -235,6 +275,19 @@ class SSLConfig(HookKeys):
     server_honor_cipher_order: bool = key(
         "server.honor_cipher_order", Switch(), True, "Whether our order of ciphers counts, and not the client's."
     )
+    server_prioritize_chacha: bool = key(
+        "server.prioritize_chacha",
+        Switch(),
+        False,
+        "Whether, with our order, a client that puts ChaCha20 first gets it all the same: those do that compute AES "
+        "slowly.",
+    )
+    server_groups_list: str | None = key(
+        "server.groups_list",
+        OrNothing(GROUP),
+        None,
+        "The group for the key exchange; empty is OpenSSL's own list. A list of several cannot be set by pyOpenSSL.",
+    )
     server_session_ticket_enable: bool = key(
         "server.session_ticket.enable", Switch(), True, "Whether clients get tickets with which to resume a session."
     )
@@ -294,6 +347,18 @@ class SSLConfig(HookKeys):
     client_version_max: str = key(
         "client.version.max", VERSION, "TLSv1.3", "The youngest version spoken with the next host."
     )
+    client_cipher_suite: str = key(
+        "client.cipher_suite",
+        Ciphers(tls13=False),
+        "",
+        "As server.cipher_suite, towards the next host.",
+    )
+    client_tls13_cipher_suites: str = key(
+        "client.TLSv1_3.cipher_suites",
+        Ciphers(tls13=True),
+        "",
+        "As server.TLSv1_3.cipher_suites, towards the next host.",
+    )
     client_verify_server_policy: VerifyPolicy = key(
         "client.verify.server.policy",
         POLICY,
@@ -311,6 +376,12 @@ class SSLConfig(HookKeys):
         OrNothing(Authorities()),
         None,
         "The authorities trusted to sign certificates of next hosts, in PEM; empty is the system's.",
+    )
+    client_ca_cert_path: Path | None = key(
+        "client.CA.cert.path",
+        OrNothing(Folder()),
+        None,
+        "A directory of such authorities with hashed names, as openssl rehash makes it; beside the file or without.",
     )
     client_cert_filename: Path | None = key(
         "client.cert.filename",

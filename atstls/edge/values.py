@@ -33,6 +33,10 @@ PORT_MAX: Final = 65535
 _SHOWN_CHARACTERS = 60
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_ESCAPES = {"r": "\r", "n": "\n", "t": "\t", "\\": "\\"}
+_ESCAPED = {character: f"\\{letter}" for letter, character in _ESCAPES.items()}
+_ESCAPE = re.compile(r"\\([rnt\\])")
+_NO_ESCAPE = re.compile(r"\\.?")
 _DECIMAL = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
 
 
@@ -270,31 +274,19 @@ class OrNothing(Kind[T | None]):
         return "" if value is None else self.kind.write(value)
 
 
-@attrs.frozen
-class OnlyYet(Kind[T]):
-    """A kind of which this version can do one value; the others are known and refused."""
+class Escaped(Kind[bytes]):
+    """Bytes as text, with the escapes that C has for what does not fit on a line."""
 
-    kind: Kind[T]
-    value: T
+    noun = "text"
+    span = r"with \r, \n, \t and \\"
 
-    @property
-    def noun(self) -> str:
-        return self.kind.noun
+    def convert(self, text: str) -> bytes:
+        if found := _NO_ESCAPE.search(_ESCAPE.sub("", text)):
+            raise ValueError(f"{shown(found[0])} is no escape")
+        return _ESCAPE.sub(lambda found: _ESCAPES[found[1]], text.replace("\n", "")).encode()
 
-    @property
-    def span(self) -> str:
-        return f"{self.write(self.value)} in this version"
-
-    def convert(self, text: str) -> T:
-        return self.kind.convert(text)
-
-    def check(self, value: T) -> None:
-        self.kind.check(value)
-        if value != self.value:
-            raise ValueError(f"{self.write(value)} is not available in this version")
-
-    def write(self, value: T) -> str:
-        return self.kind.write(value)
+    def write(self, value: bytes) -> str:
+        return "".join(_ESCAPED.get(character, character) for character in value.decode())
 
 
 # Lists.

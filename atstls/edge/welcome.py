@@ -7,7 +7,7 @@ and what to write to have something else answer.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.web import server
 from twisted.web.resource import ForbiddenResource, Resource
@@ -75,8 +75,62 @@ class Files(File):
         return ForbiddenResource("There is no index page here.")
 
 
+_REQUESTS: Final = "atstls.edge.requests"
+"""The argument of a connection under which the number of its requests is kept."""
+
+
 class Request(server.Request):
-    """A request whose producer ends with it."""
+    """
+    A request whose producer ends with it, and for which its connection is busy from its head to its end.
+
+    One that is too many (C{max_requests_in}) is answered with 503.
+    """
+
+    _counts = False
+    _refused = False
+
+    @property
+    def _vc(self) -> Any:
+        """The connection, if it is one of ours; of HTTP/2 the channel is a stream of it."""
+        channel = self.channel
+        return getattr(getattr(getattr(channel, "_conn", channel), "transport", None), "vc", None)
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802
+        """Its head is there."""
+        super().gotLength(length)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+        vc = self._vc
+        if vc is None:
+            return
+        if vc.add_to_active_queue():
+            self._counts = True
+            vc.set_arg(_REQUESTS, (vc.get_arg(_REQUESTS) or 0) + 1)
+        else:
+            self._refused = True
+
+    def process(self) -> None:
+        """It is there as a whole."""
+        if not self._refused:
+            super().process()  # type: ignore[no-untyped-call]  # as above
+            return
+        self.setResponseCode(503)
+        self.setHeader(b"content-length", b"0")
+        self.setHeader(b"retry-after", b"1")
+        self.finish()
+
+    def finish(self) -> None:
+        """The answer was given."""
+        vc = self._vc
+        super().finish()  # type: ignore[no-untyped-call]  # as above
+        self._over(vc)
+
+    def _over(self, vc: Any) -> None:
+        if not self._counts or vc.closed:
+            return
+        self._counts = False
+        number = vc.get_arg(_REQUESTS) - 1
+        vc.set_arg(_REQUESTS, number)
+        if not number:
+            vc.add_to_keep_alive_queue()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         """
@@ -89,7 +143,9 @@ class Request(server.Request):
         if producer is not None:
             self.unregisterProducer()
             producer.stopProducing()
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+        vc = self._vc
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # as above
+        self._over(vc)
 
 
 class QuietSite(server.Site):

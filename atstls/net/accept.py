@@ -279,6 +279,10 @@ class NetAccept(Action):
         if throttle.refuses_accept(len(nh.open_list)):
             self._refuse(sock)
             return
+        clients = throttle.clients
+        if clients is not None and clients.refuses(address):
+            sock.close()
+            return
         vc = None
         try:
             sock.setblocking(False)
@@ -299,6 +303,8 @@ class NetAccept(Action):
         self.accepted += 1
         vc.id = self.accepted
         vc.submit_time = nh.now
+        if clients is not None:
+            clients.entered(vc, address)
         if vc.read.urgent:
             nh.queue_read(vc)
         assert self.continuation is not None

@@ -106,8 +106,13 @@ class NetQueues:
         if excess <= 0:
             return
         now = self._handler.seconds()
-        for vc in list(islice(self.keep_alive, excess)):
-            if vc in self.keep_alive:
+        keep_alive = self.keep_alive
+        for vc in list(islice(keep_alive, excess)):
+            if vc not in keep_alive:
+                continue
+            if is_sending(vc):
+                keep_alive.move_to_end(vc)  # Its last answer is still on its way: its time comes when that is out.
+            else:
                 self._force_timeout(vc, now)
 
     def manage_active(self, enabling: Any = None) -> bool:
@@ -153,6 +158,13 @@ class NetQueues:
             vc.main_event(event)
         except Exception:
             self._handler._broken(vc)
+
+
+def is_sending(vc: Any) -> bool:
+    """Has C{vc} something to send that the kernel has not taken?"""
+    state = vc.write
+    reader = state.vio.reader
+    return bool(state.urgent or state.owed or (state.enabled and reader is not None and reader.avail))
 
 
 def is_late(vc: Any, now: float) -> bool:

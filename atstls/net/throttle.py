@@ -20,8 +20,13 @@ from typing import Final
 
 from twisted.logger import Logger
 
+from atstls.net.perclient import ClientLimit
+
 HEADROOM: Final = 192
-"""Descriptors left for everything else: logs, pipes, resolving names (ATS: THROTTLE_FD_HEADROOM)."""
+"""
+Descriptors left for everything else: logs, pipes, resolving names (ATS: THROTTLE_FD_HEADROOM).  Of a low limit it is
+half: to serve nobody is no use of a small machine, and the reserves below see to it that they last.
+"""
 
 ACCEPT_FACTOR: Final = 1.1
 
@@ -41,6 +46,7 @@ class Throttle:
     @ivar refused_out: connections not begun.
     @ivar highest_in: the highest descriptor that somebody who comes in may have.
     @ivar highest_out: the highest descriptor that a connection of ours may have.
+    @ivar clients: how many connections one address may have; C{None}: nobody counts.
     @ivar message: what to say, in clear, to some of those who are refused on a port without TLS; empty: nothing.
     """
 
@@ -48,20 +54,22 @@ class Throttle:
 
     def __init__(self, limit: int = 30000, seconds: Callable[[], float] = monotonic) -> None:
         """
-        @param limit: connections; 0: off; -1: as many as there are descriptors, less L{HEADROOM}.
+        @param limit: connections; 0: off; -1: as many as there are descriptors, less L{HEADROOM}.  It is never more
+            than that.
         """
         self._seconds = seconds
         self._warned = -WARNING_SECONDS
         self.refused_in = 0
         self.refused_out = 0
         self.message = b""
+        self.clients: ClientLimit | None = None
         self._warned_of_descriptors = -WARNING_SECONDS
         self.change(limit)
 
     def change(self, limit: int) -> None:
         """A new limit, from now on (N103).  It is never more than there are descriptors."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = max(soft - HEADROOM, 1) if soft != resource.RLIM_INFINITY else 1 << 30
+        most = max(soft - min(HEADROOM, soft // 2), 1) if soft != resource.RLIM_INFINITY else 1 << 30
         self.limit = 0 if limit == 0 else most if limit < 0 else min(limit, most)
         descriptors = soft if soft != resource.RLIM_INFINITY else 1 << 30
         self.highest_in = descriptors - 1 - min(ACCEPT_RESERVE, descriptors // 8)
