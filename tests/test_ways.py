@@ -32,7 +32,10 @@ from atstls.edge.service import CannotStart, TLSEdgeService
 from atstls.edge.ways import Forward, Reencrypt, Refuse, Serve, Tunnel
 from atstls.endpoints import CertificateFolder, ClientTLS, ServerTLS
 from atstls.errors import ConfigurationError
+from atstls.events import EVENT_CONT, NET_EVENT_ACCEPT
+from atstls.eventsystem.continuation import Continuation
 from atstls.interfaces import IContinuation
+from atstls.session.tunnel import OneWayTunnel
 from atstls.tls import alerts
 from atstls.tls.contexts import ClientSettings, ClientVerification, ServerSettings
 from atstls.tls.hooks import HookPoint, HookSet
@@ -193,6 +196,20 @@ class WayTests(WaysTestCase):
         for listener, name in (("one", "whoever.example"), ("one", None), ("star", "a.example"), ("star", None)):
             self.echoes(self.client(listener, name))
         self.refused(self.client("star", "b.example"), alerts.UNRECOGNIZED_NAME)
+
+    def test_a_state_machine(self) -> None:
+        """A continuation of ours may be who is served by; it gets connections whose handshake is done."""
+
+        def accepted(event: int, vc: Any) -> int:
+            self.assertEqual((NET_EVENT_ACCEPT, True), (event, vc.get_ssl_handshake_complete()))
+            OneWayTunnel(vc, vc)
+            return EVENT_CONT
+
+        self.edge.listen("https", own(), {"a.example": Continuation(accepted), "*": self.factory}, port=0)
+        self.edge.listen("other", own(), Serve(Continuation(accepted)), port=0)
+        self.start()
+        for listener, name in (("https", "a.example"), ("https", "b.example"), ("other", None)):
+            self.echoes(self.client(listener, name))
 
     def test_reencrypting_verifies(self) -> None:
         """The other host has to be who was asked for, and the client is not told that all is well."""

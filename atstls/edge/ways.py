@@ -58,10 +58,11 @@ def _address(to: str) -> Address:
 @frozen(eq=False)
 class Serve:
     """
-    TLS ends here, and a protocol of Twisted's gets what is inside.
+    TLS ends here, and what is inside is for a protocol of Twisted's, or for a state machine of ours.
 
     @ivar factory: makes the protocols.  It is started and stopped with the edge; so whoever is asked for a way gives
-        the same factory each time, and not a new one for each connection.
+        the same factory each time, and not a new one for each connection.  Or an L{IContinuation}: told of each
+        connection by NET_EVENT_ACCEPT.
     @ivar tls: what holds for these connections instead of what holds for the listener; has no hooks of its own.
     """
 
@@ -247,13 +248,13 @@ class Rules:
         What C{way} means.
 
         @param place: who says so, for the log.
-        @param way: a L{Way}; a L{LookUp}; a protocol factory, which means to L{Serve} it; C{None}, which means
-            to L{Refuse}.
+        @param way: a L{Way}; a L{LookUp}; a protocol factory or an L{IContinuation}, which mean to L{Serve} by it;
+            C{None}, which means to L{Refuse}.
         @raise ConfigurationError: it is something else, or cannot be made.
         """
         if way is None:
             way = Refuse()
-        elif IProtocolFactory.providedBy(way):
+        elif IProtocolFactory.providedBy(way) or IContinuation.providedBy(way):
             way = Serve(way)
         kind = _KINDS.get(type(way))
         if kind is None:
@@ -283,6 +284,9 @@ class Rules:
 
     def _destination(self, place: str, way: Serve | Forward | Reencrypt | Tunnel) -> IContinuation:
         if isinstance(way, Serve):
+            if IContinuation.providedBy(way.factory):
+                taker: IContinuation = way.factory
+                return taker
             self._add_factory(way.factory)
             return ProtocolSessionAccept(way.factory, self._machinery.reactor)
         if isinstance(way, Reencrypt):
