@@ -5,7 +5,7 @@ Tests for L{atstls.tls.phases}.
 from twisted.trial.unittest import SynchronousTestCase
 
 from atstls.errors import LocalError
-from atstls.tls.phases import MOVES, Move, Phase, moved
+from atstls.tls.phases import BEFORE_THE_APPLICATION, MOVES, Move, Phase, moved
 
 LEGAL = {
     Phase.START: {
@@ -26,6 +26,7 @@ LEGAL = {
     Phase.OPEN: {},
     Phase.TUNNEL: {},
     Phase.PLAIN: {},
+    Phase.FAILED: {},
     Phase.LINGER: {},
     Phase.CLOSED: {},
 }
@@ -38,6 +39,8 @@ class PhasesTests(SynchronousTestCase):
         """A legal move leads where it should; another is a bug of ours, and says between which words."""
         for phase in Phase:
             legal = {**LEGAL[phase], Move.ENDED: Phase.CLOSED}
+            if phase in BEFORE_THE_APPLICATION:
+                legal[Move.REFUSED] = Phase.FAILED
             if phase not in (Phase.LINGER, Phase.CLOSED):
                 legal[Move.LEFT] = Phase.LINGER
             for move in Move:
@@ -58,10 +61,20 @@ class PhasesTests(SynchronousTestCase):
 
     def test_no_tunnel_after_the_first_answer(self) -> None:
         """When OpenSSL has spoken it is too late for a blind tunnel."""
-        for phase in (Phase.HANDSHAKE, Phase.VERIFY, Phase.OPEN, Phase.LINGER, Phase.CLOSED):
+        for phase in (Phase.HANDSHAKE, Phase.VERIFY, Phase.OPEN, Phase.FAILED, Phase.LINGER, Phase.CLOSED):
             self.assertNotIn((phase, Move.TUNNEL_CHOSEN), MOVES)
             self.assertNotIn((phase, Move.CLEAR_TEXT), MOVES)
 
     def test_closed_is_the_end(self) -> None:
         """From closed there is no way to anything but closed."""
         self.assertEqual({Phase.CLOSED}, {to for (phase, _), to in MOVES.items() if phase is Phase.CLOSED})
+
+    def test_no_way_back_from_failure(self) -> None:
+        """What has failed can only end, after its last words."""
+        after = {to for (phase, _), to in MOVES.items() if phase is Phase.FAILED}
+        self.assertEqual({Phase.LINGER, Phase.CLOSED}, after)
+
+    def test_nothing_fails_twice(self) -> None:
+        """A connection that was given to its user, or that has failed, cannot come to nothing any more."""
+        for phase in set(Phase) - set(BEFORE_THE_APPLICATION):
+            self.assertNotIn((phase, Move.REFUSED), MOVES)

@@ -591,7 +591,7 @@ class SSLNetVConnection(UnixNetVConnection):
         alert = error.alert if isinstance(error, PeerError) else None
         if alert is not None and self.engine is None:
             self._send_alert(alert)
-        self._move(Move.ENDED)
+        self._move(Move.REFUSED)
         self._lingers = not isinstance(error, (PeerVanished, HandshakeTimeout))
         self.ready = False
         self.deadline = 0.0
@@ -1026,7 +1026,7 @@ class SSLNetVConnection(UnixNetVConnection):
             self.free()
             return
         if self.phase is not Phase.LINGER:
-            self.phase = Phase.LINGER
+            self._move(Move.LEFT)
             self.ready = False
             self.deadline = self.nh.seconds() + LINGER_SECONDS
         if self._unsent is not None:
@@ -1063,7 +1063,7 @@ class SSLNetVConnection(UnixNetVConnection):
         self._drop_unsent()
         self._ask_no_more()
         super().free()
-        self.phase = Phase.CLOSED
+        self._move(Move.ENDED)
         self.engine = None
         self.hello = self._hello_reader = self._holder = None
         self.next_protocol_set = self.npn_endpoint = self.session_accept = None

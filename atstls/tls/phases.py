@@ -37,6 +37,8 @@ class Phase(Enum):
     """A blind tunnel: TCP, and the hello that was read is the first of its bytes."""
     PLAIN = "plain"
     """It came in clear to a port that takes that as well; its bytes are the application's as they are."""
+    FAILED = "failed"
+    """What came before the application came to nothing; its user is being told."""
     LINGER = "linger"
     """Its user has closed it; what was encrypted before, and the goodbye, still have to go."""
     CLOSED = "closed"
@@ -57,12 +59,16 @@ class Move(Enum):
     TUNNEL_CHOSEN = "tunnel chosen"
     HANDSHAKE_DONE = "handshake done"
     PEER_ACCEPTED = "peer accepted"
+    REFUSED = "refused"
     ESTABLISHED = "established session adopted"
     LEFT = "left by its user"
     ENDED = "ended"
 
 
 _P, _M = Phase, Move
+
+BEFORE_THE_APPLICATION: Final = (_P.START, _P.HELLO, _P.ROUTE, _P.HANDSHAKE, _P.VERIFY)
+"""The phases in which something can still come to nothing."""
 
 MOVES: Final[dict[tuple[Phase, Move], Phase]] = {
     (_P.START, _M.ACCEPTED): _P.HELLO,
@@ -78,6 +84,7 @@ MOVES: Final[dict[tuple[Phase, Move], Phase]] = {
     (_P.HANDSHAKE, _M.HANDSHAKE_DONE): _P.VERIFY,
     (_P.VERIFY, _M.PEER_ACCEPTED): _P.OPEN,
 }
+MOVES.update({(phase, Move.REFUSED): Phase.FAILED for phase in BEFORE_THE_APPLICATION})
 MOVES.update({(phase, Move.LEFT): Phase.LINGER for phase in Phase if phase not in (_P.LINGER, _P.CLOSED)})
 MOVES.update({(phase, Move.ENDED): Phase.CLOSED for phase in Phase})
 
