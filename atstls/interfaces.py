@@ -228,6 +228,21 @@ class ISSLNetVConnection(INetVConnection):
         """The continuation that was registered for C{negotiated_protocol}, or C{None}."""
 
 
+class IWireTraced(Interface):
+    """The owner of a TLS connection whose wire is traced.  Source: behaviour 1.31."""
+
+    def wire_said(what: str) -> None:
+        """Something other than bytes: the handshake is done, or has failed; an end, and whose."""
+
+    def wire_moved(way: str, data: Any) -> None:
+        """
+        Plaintext moved.
+
+        @param way: C{"IN"}, it came from the peer, or C{"OUT"}.
+        @param data: the plaintext: to be looked at before this returns, and not to be kept.
+        """
+
+
 class INetHandler(Interface):
     """What moves the bytes of all connections of one reactor.  Source: behaviour 1.6."""
 

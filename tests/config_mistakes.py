@@ -624,6 +624,16 @@ keylog_file = none/keys
 -> [ssl] keylog_file: HERE/none is not a directory, allowed: the path of a file, in a directory that is there, or empty
 
 [ssl]
+wire_trace_enabled = yes
+wire_trace_percentage = 101
+wire_trace_addr = 192.0.2.0/24
+wire_trace_server_name = *.example
+-> [ssl] wire_trace_enabled: 'yes' is neither 1 nor 0, allowed: a switch, 1 or 0
+-> [ssl] wire_trace_percentage: 101 is out of range, allowed: a whole number, 0 to 100
+-> [ssl] wire_trace_addr: '192.0.2.0/24' is not an IP address, allowed: an IP address, of one host, or empty
+-> [ssl] wire_trace_server_name: '*.example' is not one name, allowed: a host name, without a wildcard, or empty
+
+[ssl]
 client.certification_level = 2
 -> [ssl] client.certification_level: there are no authorities to trust, allowed: with CA.cert.filename
 

@@ -41,7 +41,7 @@ from atstls.events import (
 from atstls.eventsystem.continuation import Action
 from atstls.interfaces import IContinuation
 from atstls.net.connection import NetVCOptions
-from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL, TRANSPORT_DEFAULT
+from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL, TRANSPORT_DEFAULT, UnixNetVConnection
 from atstls.session.protocol import ProtocolSessionAccept
 from atstls.tls import alerts
 from atstls.tls.contexts import ClientVerification
@@ -80,6 +80,7 @@ class FakeConnection:
         self.done: list[Any] = []
         self.attributes = TRANSPORT_DEFAULT
         self.phase = Phase.OPEN
+        self.traced = False
         self._address = address
 
         self.local: Any = ("192.0.2.80", 443)
@@ -98,6 +99,9 @@ class FakeConnection:
     def add_to_active_queue(self) -> bool:
         self.queues.append("busy")
         return self.has_room
+
+    def get_ssl_trace(self) -> bool:
+        return self.traced
 
     def do_io_close(self, lerrno: int) -> None:
         self.done.append(lerrno)
@@ -917,8 +921,16 @@ class OnwardTLSTests(SynchronousTestCase):
             options = self.onward.options_for(self.connection(name, protocol))
             self.assertEqual(expected, (options.sni_servername, options.tls))
         self.assertIsNone(self.onward.options.sni_servername)
-        plain: Any = object()
-        self.assertEqual("x", self.onward.options_for(plain).sni_servername)
+        plain: Any = UnixNetVConnection.__new__(UnixNetVConnection)
+        options = self.onward.options_for(plain)
+        self.assertEqual(("x", None), (options.sni_servername, options.origin_trace))
+
+    def test_trace(self) -> None:
+        """What is said for a client that is traced is traced too, and says for whom (S137)."""
+        vc = self.connection("a.com", None)
+        self.assertIsNone(self.onward.options_for(vc).origin_trace)
+        vc.traced = True
+        self.assertEqual("somebody", self.onward.options_for(vc).origin_trace)
 
     def test_objections(self) -> None:
         """Only h2 has to be agreed upon with the other host as well."""

@@ -64,6 +64,7 @@ from atstls.tls.contexts import (
 )
 from atstls.tls.hooks import Hook, HookPoint, HookSet
 from atstls.tls.policy import ClientPolicy, ServerPolicy
+from atstls.tls.trace import WireTrace
 
 T = TypeVar("T")
 
@@ -217,6 +218,7 @@ class _Builder:
                 f"{file}: [ssl] keylog_file: the secrets of all connections are written to {path}, and who has it can "
                 "read them"
             )
+        self.wire_trace = self._new_wire_trace()
         self._client_options = origin_options(configuration.net)
 
     def plan(self) -> Plan:
@@ -240,6 +242,17 @@ class _Builder:
         except ConfigurationError as exc:
             self._complain(place, str(exc))
             return None
+
+    def _new_wire_trace(self) -> WireTrace | None:
+        ssl = self.configuration.ssl
+        if not ssl.wire_trace_enabled:
+            return None
+        if ssl.wire_trace_percentage:
+            what = "wire_trace_enabled: what is said inside TLS is written to the log, for all who read it"
+        else:
+            what = "wire_trace_percentage: it is 0, so that nothing is traced"
+        self.warnings.append(f"{self.file}: [ssl] {what}")
+        return WireTrace(ssl.wire_trace_percentage, ssl.wire_trace_server_name, ssl.wire_trace_addr)
 
     def _watched(self, context: SSL.Context) -> SSL.Context:
         if self.keylog is not None:
@@ -306,6 +319,7 @@ class _Builder:
             strict_server_name=ssl.server_strict_sni,
             allow_client_renegotiation=settings.allow_client_renegotiation,
             max_record_size=ssl.max_record_size,
+            wire_trace=self.wire_trace,
         )
 
     def _server_settings(self, listen: ListenConfig) -> ServerSettings:

@@ -103,7 +103,8 @@ class OnwardTLS(Onward):
         protocol = getattr(vc, "negotiated_protocol", None)
         policy = self.policies.get(protocol) or self.policies[None]
         asked_for = getattr(vc, "server_name", None)
-        return evolve(self.options, sni_servername=asked_for or self.name, tls=policy)
+        origin_trace = vc.peer_name() if vc.get_ssl_trace() else None
+        return evolve(self.options, sni_servername=asked_for or self.name, origin_trace=origin_trace, tls=policy)
 
     def objection(self, vc: Any, origin: Any) -> str | None:
         """See L{Onward.objection}."""

@@ -15,13 +15,15 @@ import re
 import stat
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 from twisted.internet.interfaces import IProtocolFactory
 
 from atstls.edge.values import FileFault, Kind, items_of, port_of, shown
 from atstls.tls.certificates import dns_name
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 SUN_PATH_BYTES: Final = 107
 """The longest path of a UNIX socket on Linux (unix(7): C{sun_path} is 108 bytes, one of them for the end)."""
@@ -157,7 +159,7 @@ def join_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def address_of(text: str) -> IPAddress:
     """
     Read an IP address.
 
@@ -192,6 +194,29 @@ class Interface(Kind[str]):
 
     def convert(self, text: str) -> str:
         return str(address_of(text))
+
+
+class HostAddress(Kind[IPAddress]):
+    """The address of one host."""
+
+    noun = "an IP address"
+    span = "of one host"
+
+    def convert(self, text: str) -> IPAddress:
+        return address_of(text)
+
+
+class ServerName(Kind[str]):
+    """One name that a client may ask for."""
+
+    noun = "a host name"
+    span = "without a wildcard"
+
+    def convert(self, text: str) -> str:
+        name = dns_name(text)
+        if name is None or name.startswith("*"):
+            raise ValueError(f"{shown(text)} is not one name")
+        return name
 
 
 class Destination(Kind[str]):

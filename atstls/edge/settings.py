@@ -22,7 +22,7 @@ import attrs
 
 from atstls.edge.hookkeys import HookKeys
 from atstls.edge.keylog import KeyLogPath
-from atstls.edge.places import File, Folder
+from atstls.edge.places import File, Folder, HostAddress, IPAddress, ServerName
 from atstls.edge.tlsfiles import Authorities, Ciphers
 from atstls.edge.values import (
     Choice,
@@ -83,7 +83,6 @@ LATER: Final[Mapping[str, Mapping[str, str]]] = {
         "ocsp.cache_timeout": NOT_YET,
         "ocsp.request_timeout": NOT_YET,
         "ocsp.update_period": NOT_YET,
-        "wire_trace_enabled": NOT_YET,
         "ktls.enabled": "the kernel cannot take over a connection whose ciphertext passes through memory",
         "async.handshake.enabled": "there is no engine that works in the background",
     },
@@ -320,6 +319,28 @@ class SSLConfig(HookKeys):
         None,
         "A file to which the secrets of all connections, on both sides, are added in NSS's format: who has it can read "
         "them all. Empty is none.",
+    )
+    wire_trace_enabled: bool = key(
+        "wire_trace_enabled",
+        Switch(),
+        False,
+        "Whether what is said inside TLS is written to the log, in clear, for connections for which the other three "
+        "keys hold; see the manual.",
+    )
+    wire_trace_percentage: int = key(
+        "wire_trace_percentage",
+        Whole(0, 100),
+        0,
+        "So many of a hundred of these connections are traced, by chance; 0 is none.",
+    )
+    wire_trace_addr: IPAddress | None = key(
+        "wire_trace_addr", OrNothing(HostAddress()), None, "Only connections from this address are; empty is from all."
+    )
+    wire_trace_server_name: str | None = key(
+        "wire_trace_server_name",
+        OrNothing(ServerName()),
+        None,
+        "Only connections that ask for this name are; empty is for all, and those that ask for none.",
     )
     client_certification_level: int = key(
         "client.certification_level",

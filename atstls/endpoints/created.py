@@ -89,6 +89,7 @@ class CreatedNetVConnection(SSLNetVConnection):
         reader = self._hello_reader
         assert reader is not None
         self.engine = self._made_engine()
+        self._begin_trace()
         self.engine.feed(reader.raw, len(reader.raw))
         self._hello_reader = None
 
@@ -100,6 +101,7 @@ class CreatedNetVConnection(SSLNetVConnection):
             self._log.failure("the TLS connection for {vc} could not be made", vc=self)
             self._fail(HandshakeFailed(f"the TLS connection could not be made: {exc}"))
             return
+        self._begin_trace()
         self._shake_hands()
 
     def _handshake_error(self, tls: Engine) -> AtsTlsError:

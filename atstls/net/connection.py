@@ -35,6 +35,8 @@ class NetVCOptions:
     @ivar packet_mark: SO_MARK where the system has it; 0 for none.
     @ivar packet_tos: IP_TOS or IPV6_TCLASS; 0 for none.
     @ivar sni_servername: outbound TLS: the name to ask for, and to find in the certificate.
+    @ivar origin_trace: outbound TLS: the client for whom it is made, as the log calls it, when what is said with it is
+        to be written to the log; C{None}: it is not.
     """
 
     local_ip: str = ""
@@ -45,6 +47,7 @@ class NetVCOptions:
     packet_mark: int = 0
     packet_tos: int = 0
     sni_servername: str | None = None
+    origin_trace: str | None = None
     tls: Any = field(default=None, repr=False)
 
     def set_sni_servername(self, name: str | None) -> None:

@@ -983,6 +983,10 @@ class UnixNetVConnection:
         """There is no handshake to wait for."""
         return True
 
+    def get_ssl_trace(self) -> bool:
+        """What is not encrypted can be looked at on the wire."""
+        return False
+
 
 def _tls_tag(version: str) -> str:
     """C{tls/1.3} for OpenSSL's C{TLSv1.3}."""

@@ -76,6 +76,7 @@ from atstls.net.unixvc import (
     WOULD_BLOCK,
     UnixNetVConnection,
 )
+from atstls.ssl.trace import SSL_TRACE, TraceableNetVConnection
 from atstls.tls import alerts, engine
 from atstls.tls.certificates import printable
 from atstls.tls.clienthello import ClientHello, HelloReader, HelloState
@@ -114,7 +115,7 @@ TERMINATE_OP: Final = 2
 
 
 @implementer(ISSLNetVConnection)
-class SSLNetVConnection(UnixNetVConnection):
+class SSLNetVConnection(TraceableNetVConnection):
     """
     A connection over TLS, made by a peer or by us.
 
@@ -232,6 +233,8 @@ class SSLNetVConnection(UnixNetVConnection):
         except HandshakeFailed as exc:
             self._fail(exc)
             return
+        if (self.options is not None and self.options.origin_trace is not None) or self.get_arg(SSL_TRACE):
+            self._begin_trace()
         self._shake_hands()
 
     # Hooks.
@@ -442,6 +445,8 @@ class SSLNetVConnection(UnixNetVConnection):
         reader = self._hello_reader
         assert isinstance(policy, ServerPolicy) and reader is not None
         self.engine = server_engine(policy.front, self.certificate, self, self.engine_kind)
+        if policy.wire_trace is not None or (self.args is not None and SSL_TRACE in self.args):
+            self._begin_trace()
         self.engine.feed(reader.raw, len(reader.raw))
         self._hello_reader = None
 
@@ -609,6 +614,8 @@ class SSLNetVConnection(UnixNetVConnection):
                 "handshake of {peer} for {name} failed: {reason}",
                 peer=self.peer_name(), name=self.server_name or "no name", reason=str(error), vc=self,
             )  # fmt: skip
+        if self.get_ssl_trace():
+            self.wire_said(f"handshake failed: {error}")
         self.lerrno, self.error = lerrno, error
         for state in (self.read, self.write):
             if state.vio.cont is not None:
@@ -725,6 +732,8 @@ class SSLNetVConnection(UnixNetVConnection):
 
     def _cut_off(self) -> int:
         """The peer's TCP stream ended, and TLS did not: an end, but not a clean one (O49)."""
+        if self.get_ssl_trace():
+            self.wire_said("the peer ended without close_notify")
         self.clean_shutdown = False
         return ENDED
 

@@ -8,6 +8,7 @@ from OpenSSL import SSL
 
 from atstls.tls.contexts import CertificateTable
 from atstls.tls.hooks import HookSet
+from atstls.tls.trace import WireTrace
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 
 
@@ -21,6 +22,7 @@ class ServerPolicy:
     @ivar handshake_timeout_seconds: from accept to the end of the handshake, hooks included; 0: no limit.
     @ivar max_record_size: -1: small records first; 0: as large as TLS has them; else plaintext bytes at the most.
     @ivar allow_client_renegotiation: as C{front} has it: over TLS 1.2 a client may begin anew, and is answered.
+    @ivar wire_trace: which connections are written to the log, as they are spoken; C{None}: none.
     @ivar strict_server_name: refuse a name that no certificate is for, with the alert unrecognized_name.
     """
 
@@ -30,6 +32,7 @@ class ServerPolicy:
     max_record_size: int = 0
     strict_server_name: bool = False
     allow_client_renegotiation: bool = False
+    wire_trace: WireTrace | None = None
 
 
 @frozen(eq=False)

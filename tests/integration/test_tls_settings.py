@@ -196,3 +196,42 @@ class NameTests(TLSSettingsTestCase):
             self.assertEqual(set(), {line for line in own if not line.startswith("#")} - set(written))
         kinds = {line.split()[1] for line in written}
         self.assertEqual(4, len(kinds), "two connections, and one to the origin for each")
+
+
+class WireTraceTests(TLSSettingsTestCase):
+    """What is said inside TLS, for whom it is meant to be seen."""
+
+    def test_one_name(self) -> None:
+        """Who asks for the name is traced, on both sides, and of another client nothing is there."""
+        origin = self.origin(context=server_context("www.example.com"))
+        edge = self.start(
+            HTTPS + f"partial_blind_route = 127.0.0.1:{origin.port}\n"
+            "[ssl]\nclient.verify.server.policy = DISABLED\nwire_trace_enabled = 1\nwire_trace_percentage = 100\n"
+            "wire_trace_server_name = www.example.com\nwire_trace_addr = 127.0.0.1\n"
+        )
+        edge.says(r"warn\] tap.cfg: \[ssl\] wire_trace_enabled: what is said inside TLS is written to the log")
+        for name, said in (("other.example.com", b"hidden"), ("www.example.com", b"shown\n")):
+            client = self.tls(edge.port(), name, client_context(trust=None))
+            client.sendall(said)
+            self.assertEqual(said, client.recv(10))
+            who = f"127.0.0.1:{client.getsockname()[1]}"
+            client.close()
+        there = f"127.0.0.1:{origin.port} CLIENT {who}"
+        for line in (
+            rf"WIRE TRACE {who} handshake done: TLSv1.3 TLS_AES_128_GCM_SHA256, new session, server name www",
+            rf"WIRE TRACE {there} handshake done: TLSv1.3 ",
+            rf"WIRE TRACE IN {who} bytes=6 shown\\n",
+            rf"WIRE TRACE OUT {there} bytes=6 shown\\n",
+            rf"WIRE TRACE IN {there} bytes=6 shown\\n",
+            rf"WIRE TRACE OUT {who} bytes=6 shown\\n",
+        ):
+            edge.says(line)
+        self.assertNotIn("hidden", edge.log)
+        self.assertNotIn("Traceback", edge.log)
+
+    def test_nobody(self) -> None:
+        """Without a percentage it is nobody, which the log says."""
+        edge = self.start(HTTPS + "[ssl]\nwire_trace_enabled = 1\n")
+        edge.says(r"warn\] tap.cfg: \[ssl\] wire_trace_percentage: it is 0, so that nothing is traced")
+        self.tls(edge.port(), "www.example.com", client_context(trust=None)).close()
+        self.assertNotIn("WIRE TRACE", edge.log)
