@@ -1,8 +1,8 @@
 """
 How the documents are built: C{sphinx-build -W docs docs/_build/html}.
 
-Two pages are made from the code each time, so that they cannot say something else than it does: the reference of the
-configuration, and the drawing and the table of a connection's moves.  The API reference is made by pydoctor.
+What is made from the code each time cannot say something else than it does: the reference of the configuration, the
+drawing and the table of a connection's moves, and the table of what is counted.  The API reference is made by pydoctor.
 """
 
 import importlib
@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 package = importlib.import_module("atstls")
 phases = importlib.import_module("atstls.tls.phases")
 reference = importlib.import_module("atstls.edge.reference")
+statistics = importlib.import_module("atstls.statistics")
 
 project = "atstls"
 author = "the atstls developers"
@@ -88,7 +89,20 @@ def moves_drawing() -> str:
     return "\n".join(lines) + "\n"
 
 
+def statistics_table() -> str:
+    """All that is counted, one row each."""
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 45 10 30 15", ""]
+    lines += ["   * - name", "     - kind", "     - meaning", "     - counted in"]
+    for statistic in statistics.TABLE:
+        lines.append(f"   * - ``{statistic.name.removeprefix('proxy.process.')}``")
+        lines.append(f"     - {statistic.kind.value}")
+        lines.append(f"     - {statistic.meaning}{'  *Not in Traffic Server.*' if statistic.ours else ''}")
+        lines.append(f"     - ``{statistic.where}``")
+    return "\n".join(lines) + "\n"
+
+
 GENERATED.mkdir(parents=True, exist_ok=True)
 (GENERATED / "moves.txt").write_text(moves_drawing(), encoding="utf-8")
 (GENERATED / "moves.rst").write_text(moves_table(), encoding="utf-8")
+(GENERATED / "statistics.rst").write_text(statistics_table(), encoding="utf-8")
 (GENERATED / "configuration_reference.rst").write_text(reference.reference_rst(), encoding="utf-8")

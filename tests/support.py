@@ -11,6 +11,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import interfaces, main, task
@@ -26,6 +27,7 @@ from atstls.interfaces import IContinuation
 from atstls.net.handler import NetHandler
 from atstls.net.poll import EdgePollDescriptor, ReactorPollDescriptor
 from atstls.net.unixvc import UnixNetVConnection
+from atstls.statistics import counters
 
 POLL_KINDS = ("edge", "reactor")
 
@@ -209,6 +211,19 @@ def make_handler(
     poll = (EdgePollDescriptor if kind == "edge" else ReactorPollDescriptor)(reactor, handler)
     handler.set_poll(poll, tell_rest=kind != "edge")
     return handler, poll
+
+
+# Statistics.
+
+
+class Moved:
+    """How far the process has counted since this was made: C{moved.total_accepts}, an attribute of L{Counters}."""
+
+    def __init__(self) -> None:
+        self._before = copy(counters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(counters, name) - getattr(self._before, name)
 
 
 # Sockets.

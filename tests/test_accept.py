@@ -38,7 +38,7 @@ from atstls.net.perclient import ClientLimit
 from atstls.net.processor import NetProcessor
 from atstls.net.throttle import Throttle
 from atstls.net.unixvc import UnixNetVConnection
-from tests.support import HandReactor, OverBothPolls, RecordingContinuation
+from tests.support import HandReactor, Moved, OverBothPolls, RecordingContinuation
 
 LOOPBACK = AcceptOptions(local_ip="127.0.0.1")
 
@@ -70,6 +70,7 @@ class AcceptTests(OverBothPolls):
         reactor.removeAll()[0].connectionLost(None)
         super().setUp()
         self.throttle = Throttle(0, self.reactor.seconds)
+        self.moved = Moved()
         self.processor = NetProcessor(self.handler, self.throttle)
         self.cont = RecordingContinuation()
 
@@ -352,8 +353,9 @@ class AcceptTests(OverBothPolls):
         self.throttle.change(10)
         accept = self.listen()
         clients = self.dial(accept, 15)
-        self.reactor.turn_until(lambda: len(self.cont.log) + self.throttle.refused_in == 15)
-        self.assertEqual((10, 5, 10), (len(self.cont.log), self.throttle.refused_in, len(self.handler.open_list)))
+        self.reactor.turn_until(lambda: len(self.cont.log) + self.moved.connections_throttled_in == 15)
+        refused = self.moved.connections_throttled_in
+        self.assertEqual((10, 5, 10), (len(self.cont.log), refused, len(self.handler.open_list)))
         closed = [client for client in clients[10:] if self.is_closed(client)]
         self.assertEqual(5, len(closed))
         self.cont.given.pop().do_io_close()
@@ -400,7 +402,7 @@ class AcceptTests(OverBothPolls):
         (vc,) = self.cont.given
         self.throttle.highest_in = vc.fd
         (client,) = self.dial(accept)
-        self.reactor.turn_until(lambda: self.throttle.refused_in)
+        self.reactor.turn_until(lambda: self.moved.connections_throttled_in)
         self.assertTrue(self.is_closed(client))
         self.assertEqual(({vc}, ["ACCEPT"]), (self.handler.open_list, self.cont.events))
         self.throttle.change(0)
@@ -547,7 +549,7 @@ class AcceptTests(OverBothPolls):
         clients = self.dial(accept, 3)
         self.failing(accept, errno.EMFILE)
         accept.port.doRead()
-        self.assertEqual(([], 3), (self.cont.log, self.throttle.refused_in))
+        self.assertEqual(([], 3), (self.cont.log, self.moved.connections_throttled_in))
         self.assertTrue(all(self.is_closed(client) for client in clients))
         self.assertEqual([], self.reactor.getDelayedCalls())
         self.dial(accept)
@@ -613,6 +615,7 @@ import resource, socket, sys
 from atstls.net.connection import AcceptOptions
 from atstls.net.processor import NetProcessor
 from atstls.net.throttle import Throttle
+from atstls.statistics import counters
 from tests.support import HandReactor, RecordingContinuation, make_handler
 
 reactor = HandReactor()
@@ -636,7 +639,7 @@ except OSError:
 for _ in range(3):
     spare.pop().close()
 calls = reactor.settle(50)
-first, refused = len(cont.given), processor.throttle.refused_in
+first, refused = len(cont.given), counters.connections_throttled_in
 for each in spare:
     each.close()
 again = socket.socket()

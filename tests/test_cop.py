@@ -20,7 +20,7 @@ from atstls.eventsystem.vio import INT64_MAX, VIO
 from atstls.interfaces import IInactivityCop
 from atstls.net.cop import LOST_SECONDS, InactivityCop
 from atstls.net.unixvc import UnixNetVConnection
-from tests.support import OverBothPolls, RecordingContinuation, received, tcp_pair
+from tests.support import Moved, OverBothPolls, RecordingContinuation, received, tcp_pair
 
 
 class CopTests(OverBothPolls):
@@ -29,6 +29,7 @@ class CopTests(OverBothPolls):
         super().setUp()
         self.cop = InactivityCop(self.handler, self.reactor, default_inactivity_seconds=0)
         self.cop.startService()
+        self.moved = Moved()
 
     def tearDown(self) -> None:
         self.cop.stopService()
@@ -337,12 +338,13 @@ class CopTests(OverBothPolls):
         self.pass_time(4.9)
         self.assertEqual([], self.timeouts(cont))
         self.pass_time(1.2)
-        self.assertEqual((["INACTIVITY_TIMEOUT"], 1), (self.timeouts(cont), self.cop.default_applied))
+        counted = self.moved
+        self.assertEqual((1, ["INACTIVITY_TIMEOUT"]), (counted.default_inactivity_timeout_count, self.timeouts(cont)))
         # It is not his own: nothing was stored.
         self.assertEqual((0, False), (vc.get_inactivity_timeout(), vc.inactivity_running))
         # A user who goes on in spite of it is told again after another such time, not every second.
         self.pass_time(6.2)
-        self.assertEqual((2, 2), (len(self.timeouts(cont)), self.cop.default_applied))
+        self.assertEqual((2, 2), (len(self.timeouts(cont)), self.moved.default_inactivity_timeout_count))
 
     def test_default_and_own(self) -> None:
         """His own period counts, longer or shorter; the default neither adds to it nor takes its place (O29)."""
@@ -352,12 +354,12 @@ class CopTests(OverBothPolls):
         self.pass_time(5.9)
         self.assertEqual([], cont.log)
         self.pass_time(1.2)
-        self.assertEqual((["INACTIVITY_TIMEOUT"], 0), (cont.events, self.cop.default_applied))
+        self.assertEqual((["INACTIVITY_TIMEOUT"], 0), (cont.events, self.moved.default_inactivity_timeout_count))
         # He was told and has not set it again: from now on the default's period counts.
         self.pass_time(1.5)
         self.assertEqual(1, len(cont.log))
         self.pass_time(2.7)
-        self.assertEqual((2, 1), (len(cont.log), self.cop.default_applied))
+        self.assertEqual((2, 1), (len(cont.log), self.moved.default_inactivity_timeout_count))
 
     def test_default_only_while_something_is_wanted(self) -> None:
         """A connection that nobody wants anything of at the moment has no default (O29, N076)."""

@@ -245,7 +245,7 @@ class NamingTests(SynchronousTestCase):
         text = page("naming")
         told = {name for literal in re.findall(r"``(.+?)``", text, re.DOTALL) for name in re.findall(r"\w+", literal)}
         missing = []
-        files = [ROOT / "atstls" / f"{name}.py" for name in ("errors", "events", "interfaces")]
+        files = [ROOT / "atstls" / f"{name}.py" for name in ("errors", "events", "interfaces", "statistics")]
         for directory in LIBRARY:
             files.extend(sorted((ROOT / "atstls" / directory).glob("*.py")))
         for path in files:

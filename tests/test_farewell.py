@@ -12,7 +12,7 @@ from atstls.net.farewell import FAREWELL_SECONDS, FAREWELLS_AT_ONCE
 from atstls.net.processor import NetProcessor
 from atstls.net.throttle import Throttle
 from atstls.ssl.accept import SSLNetAccept
-from tests.support import HandReactor, OverBothPolls, RecordingContinuation, reset
+from tests.support import HandReactor, Moved, OverBothPolls, RecordingContinuation, reset
 
 TEXT = b"we are full, come again\r\n"
 
@@ -26,6 +26,7 @@ class FarewellTests(OverBothPolls):
         super().setUp()
         self.throttle = Throttle(0, self.reactor.seconds)
         self.cont = RecordingContinuation()
+        self.moved = Moved()
         processor = NetProcessor(self.handler, self.throttle)
         self.accept: NetAccept = processor.accept(self.cont, AcceptOptions(local_ip="127.0.0.1"))
         self.throttle.change(1)
@@ -47,7 +48,7 @@ class FarewellTests(OverBothPolls):
         return clients
 
     def refused(self, count: int) -> None:
-        self.reactor.turn_until(lambda: self.throttle.refused_in == count)
+        self.reactor.turn_until(lambda: self.moved.connections_throttled_in == count)
 
     def all_of(self, client: socket.socket) -> bytes:
         found = b""

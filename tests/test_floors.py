@@ -27,6 +27,7 @@ FLOORS = {
     "events": 0,
     "errors": 0,
     "interfaces": 0,
+    "statistics": 0,
     "eventsystem": 1,
     "net": 2,
     "tls": 2,

@@ -32,7 +32,7 @@ from atstls.net.cop import InactivityCop
 from atstls.net.processor import NetProcessor
 from atstls.net.throttle import Throttle
 from atstls.net.unixvc import UnixNetVConnection
-from tests.support import OverBothPolls, RecordingContinuation, open_descriptors, received, unix_pair
+from tests.support import Moved, OverBothPolls, RecordingContinuation, open_descriptors, received, unix_pair
 
 
 class ProcessorTests(OverBothPolls):
@@ -40,6 +40,7 @@ class ProcessorTests(OverBothPolls):
         LoopingCall(lambda: None)  # The first one opens the process's own reactor: let its descriptors be there before.
         super().setUp()
         self.throttle = Throttle(0, self.reactor.seconds)
+        self.moved = Moved()
         self.processor = NetProcessor(self.handler, self.throttle)
         self.cont = RecordingContinuation()
 
@@ -148,7 +149,7 @@ class ProcessorTests(OverBothPolls):
         before = open_descriptors()
         self.processor.connect_re(self.cont, address)
         self.assertEqual([("NET_EVENT_OPEN_FAILED", ENET_THROTTLING)], self.cont.log)
-        self.assertEqual((1, before), (self.throttle.refused_out, open_descriptors()))
+        self.assertEqual((1, before), (self.moved.connections_throttled_out, open_descriptors()))
 
     def test_throttled(self) -> None:
         """Over the limit a connection is not begun (N101)."""
@@ -159,7 +160,7 @@ class ProcessorTests(OverBothPolls):
         self.processor.connect_s(self.cont, address)
         failed = ("NET_EVENT_OPEN_FAILED", ENET_THROTTLING)
         self.assertEqual([("NET_EVENT_OPEN",), failed, failed], self.cont.log)
-        self.assertEqual((2, 1), (self.throttle.refused_out, len(self.handler.open_list)))
+        self.assertEqual((2, 1), (self.moved.connections_throttled_out, len(self.handler.open_list)))
 
     def test_cannot_be_watched(self) -> None:
         """A connection that cannot be watched has failed, and its descriptor is closed."""

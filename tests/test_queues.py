@@ -14,7 +14,7 @@ from atstls.eventsystem.vio import INT64_MAX
 from atstls.net.cop import InactivityCop
 from atstls.net.queues import NetQueues
 from atstls.net.unixvc import UnixNetVConnection
-from tests.support import OverBothPolls, RecordingContinuation
+from tests.support import Moved, OverBothPolls, RecordingContinuation
 
 
 class QueueTests(OverBothPolls):
@@ -22,6 +22,7 @@ class QueueTests(OverBothPolls):
         LoopingCall(lambda: None)  # The first one opens the process's own reactor: let its descriptors be there before.
         super().setUp()
         self.queues = self.handler.queues
+        self.moved = Moved()
 
     def session(
         self, inactivity: float = 0, active: float = 0, closes: bool = True, then: Any = None
@@ -43,8 +44,8 @@ class QueueTests(OverBothPolls):
         return vc, cont
 
     def counters(self) -> tuple[int, float]:
-        queues = self.queues
-        return queues.dynamic_keep_alive_timeout_in_count, queues.dynamic_keep_alive_timeout_in_total
+        moved = self.moved
+        return moved.dynamic_keep_alive_timeout_in_count, moved.dynamic_keep_alive_timeout_in_total
 
     def cop(self) -> InactivityCop:
         return InactivityCop(self.handler, self.reactor, default_inactivity_seconds=0)
@@ -159,11 +160,11 @@ class QueueTests(OverBothPolls):
         third.add_to_keep_alive_queue()
         self.assertFalse(third.add_to_active_queue())
         self.assertIn(third, self.queues.keep_alive)
-        self.assertEqual(1, self.queues.requests_throttled_in)
+        self.assertEqual(1, self.moved.requests_throttled_in)
         self.assertEqual([], cont.events)
         self.assertTrue(first.add_to_active_queue())
         self.assertEqual([second, first], list(self.queues.active))
-        self.assertEqual(1, self.queues.requests_throttled_in)
+        self.assertEqual(1, self.moved.requests_throttled_in)
 
     def test_late_ones_make_room(self) -> None:
         """An active connection that is late is told, the oldest first, and only as many as are in the way (N081)."""
@@ -181,7 +182,7 @@ class QueueTests(OverBothPolls):
         )
         self.assertTrue(self.session()[0].add_to_active_queue())
         self.assertEqual(["ACTIVE_TIMEOUT"], long_cont.events)
-        self.assertEqual(0, self.queues.requests_throttled_in)
+        self.assertEqual(0, self.moved.requests_throttled_in)
 
     def test_no_timeout_is_not_late(self) -> None:
         """A connection without a timeout is never late, in whichever queue (O28)."""

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from atstls.net.throttle import HEADROOM, WARNING_SECONDS, Throttle
+from tests.support import Moved
 
 
 class ThrottleTests(SynchronousTestCase):
@@ -17,6 +18,7 @@ class ThrottleTests(SynchronousTestCase):
         self.descriptors = 10000
         self.patch(resource, "getrlimit", lambda which: (self.descriptors, self.descriptors))
         self.clock = Clock()
+        self.moved = Moved()
         self.warnings: list[str] = []
 
         @implementer(ILogObserver)
@@ -34,14 +36,14 @@ class ThrottleTests(SynchronousTestCase):
         """As many connections as the limit says, and no more; what is refused is counted (N101)."""
         throttle = self.throttle(10)
         self.assertEqual([False, False, True, True], [throttle.refuses_connect(n) for n in (0, 9, 10, 500)])
-        self.assertEqual((0, 2), (throttle.refused_in, throttle.refused_out))
+        self.assertEqual((0, 2), (self.moved.connections_throttled_in, self.moved.connections_throttled_out))
 
     def test_accept(self) -> None:
         """Those who come in count a tenth more, so that those who are in can still reach an origin (N100)."""
         throttle = self.throttle(110)
         self.assertEqual([False, True, True], [throttle.refuses_accept(n) for n in (99, 101, 110)])
         self.assertFalse(throttle.refuses_connect(109))
-        self.assertEqual((2, 0), (throttle.refused_in, throttle.refused_out))
+        self.assertEqual((2, 0), (self.moved.connections_throttled_in, self.moved.connections_throttled_out))
 
     def test_off(self) -> None:
         """0 is no limit."""
@@ -85,7 +87,7 @@ class ThrottleTests(SynchronousTestCase):
         throttle = self.throttle(0)
         for accepted in (True, False, True):
             throttle.refused_for_descriptors(accepted)
-        self.assertEqual((2, 1), (throttle.refused_in, throttle.refused_out))
+        self.assertEqual((2, 1), (self.moved.connections_throttled_in, self.moved.connections_throttled_out))
         self.assertEqual(
             ["descriptors are nearly used up: number 9983 was the last for new connections"], self.warnings
         )
@@ -106,4 +108,4 @@ class ThrottleTests(SynchronousTestCase):
         self.assertEqual(1, len(self.warnings))
         self.clock.advance(1)
         throttle.refuses_accept(10)
-        self.assertEqual((2, 102), (len(self.warnings), throttle.refused_in))
+        self.assertEqual((2, 102), (len(self.warnings), self.moved.connections_throttled_in))

@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from atstls.eventsystem.iobuffer import IOBufferReader, MIOBuffer, MIOBufferAccessor
 from atstls.interfaces import IVIO, IContinuation
+from atstls.statistics import counters
 
 NONE: Final = 0
 READ: Final = 1
@@ -133,6 +134,10 @@ class VIO(MIOBufferAccessor):
 
     def stop(self) -> None:
         """Back to a VIO that asks for nothing, of nobody."""
+        if self.op == READ:
+            counters.read_bytes += self.ndone
+        else:
+            counters.write_bytes += self.ndone
         if self.partner is not None:
             self.partner.partner = None
         self.op = NONE

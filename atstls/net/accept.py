@@ -40,6 +40,7 @@ from atstls.net.farewell import FAREWELLS_AT_ONCE, Farewell
 from atstls.net.handler import NetHandler
 from atstls.net.throttle import Throttle
 from atstls.net.unixvc import UnixNetVConnection
+from atstls.statistics import counters
 
 ACCEPTS_A_TURN: Final = 64
 """How many are accepted before those that are in get their turn again."""
@@ -198,6 +199,7 @@ class NetAccept(Action):
             self.continuation.handle_event(NET_EVENT_ACCEPT_FAILED, error)
             return
         self.port = port
+        counters.accepts_currently_open += 1
         self._keep_reserve()
         if self.options.f_callback_on_open:
             self.continuation.handle_event(NET_EVENT_ACCEPT_SUCCEED, self)
@@ -236,6 +238,7 @@ class NetAccept(Action):
         super().cancel()
         port, self.port = self.port, None
         if port is not None:
+            counters.accepts_currently_open -= 1
             _close(port)
         if self._resting is not None:
             self._resting.cancel()
@@ -271,6 +274,7 @@ class NetAccept(Action):
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:
         nh = self.nh
+        counters.total_accepts += 1
         throttle = self._throttle
         if sock.fileno() > throttle.highest_in:
             throttle.refused_for_descriptors(True)
@@ -354,7 +358,8 @@ class NetAccept(Action):
                 sock, _address = self.port.socket.accept()
             except OSError:
                 break
-            self._throttle.refused_in += 1
+            counters.total_accepts += 1
+            counters.connections_throttled_in += 1
             sock.close()
         return self._keep_reserve()
 

@@ -20,6 +20,7 @@ from atstls.events import VC_EVENT_ACTIVE_TIMEOUT, VC_EVENT_INACTIVITY_TIMEOUT
 from atstls.interfaces import IInactivityCop
 from atstls.net.handler import NetHandler
 from atstls.net.unixvc import PEER_LOST
+from atstls.statistics import counters
 
 LOST_SECONDS: Final = 30.0
 """How long a connection that the kernel says is broken may stand still.  What came before may still be read, once there
@@ -32,7 +33,6 @@ class InactivityCop(Service):
     Looks at all open connections of a handler, from time to time.
 
     @ivar default_inactivity_seconds: how long a connection that set no period of its own may be silent; 0: for ever.
-    @ivar default_applied: how many connections were ended by the default.
     """
 
     _log = Logger()
@@ -45,7 +45,6 @@ class InactivityCop(Service):
         """
         self.handler = handler
         self.default_inactivity_seconds = default_inactivity_seconds
-        self.default_applied = 0
         self._frequency_seconds = frequency_seconds
         self._loop = LoopingCall(self.patrol)
         self._loop.clock = clock
@@ -110,7 +109,7 @@ class InactivityCop(Service):
             if own:
                 vc.inactivity_running = False
             else:
-                self.default_applied += 1
+                counters.default_inactivity_timeout_count += 1
             self.handler.queues.note_timeout(vc, now)
             vc.last_activity = now  # What is told next, by the default, is told after another whole period.
             vc.main_event(VC_EVENT_INACTIVITY_TIMEOUT)

@@ -23,6 +23,7 @@ from atstls.eventsystem.iobuffer import IOBufferBlock
 from atstls.eventsystem.vio import NetState
 from atstls.interfaces import INetHandler, IPollDescriptor
 from atstls.net.queues import NetQueues
+from atstls.statistics import Counters, counters, registry
 
 WIRE_BYTES: Final = (256 << 10) + (8 << 10)
 """Ciphertext of one turn of one connection: a block of 256 KiB and the overhead of its records."""
@@ -72,6 +73,7 @@ class NetHandler:
         self.thread = threading.get_ident()
         self.turning = False
         self._woken: Any = None
+        registry.watch(self, look_at_connections)
 
     def set_poll(self, poll: IPollDescriptor, tell_rest: bool) -> None:
         """Use C{poll}; C{tell_rest}: it must be told when a direction loses its trigger."""
@@ -151,10 +153,12 @@ class NetHandler:
     def _turn(self) -> None:
         self.turning = True
         self.now = self.seconds()
+        counters.net_handler_run += 1
         try:
             ready = self.read_ready
             if ready:
                 self.read_ready = []
+                counters.calls_to_readfromnet += len(ready)
                 for vc in ready:
                     state = vc.read
                     state.queued = False
@@ -166,6 +170,7 @@ class NetHandler:
             ready = self.write_ready
             if ready:
                 self.write_ready = []
+                counters.calls_to_writetonet += len(ready)
                 for vc in ready:
                     state = vc.write
                     state.queued = False
@@ -212,3 +217,10 @@ class NetHandler:
         if self._woken is not None:
             self._woken.cancel()
             self._woken = None
+
+
+def look_at_connections(handler: NetHandler, totals: Counters) -> None:
+    """What a snapshot has of those that are open."""
+    totals.connections_currently_open += len(handler.open_list)
+    for vc in handler.open_list:
+        vc.add_totals(totals)

@@ -20,6 +20,7 @@ from itertools import islice
 from typing import Any
 
 from atstls.events import VC_EVENT_ACTIVE_TIMEOUT, VC_EVENT_INACTIVITY_TIMEOUT
+from atstls.statistics import counters
 
 
 class NetQueues:
@@ -30,9 +31,6 @@ class NetQueues:
     @ivar keep_alive: those between two requests, the one that has waited longest in front.
     @ivar max_connections_in: how many there may be in both together; 0: no limit.
     @ivar max_requests_in: how many may be active; 0: no limit.
-    @ivar dynamic_keep_alive_timeout_in_count: how many were told while they kept the line open.
-    @ivar dynamic_keep_alive_timeout_in_total: how many seconds they had been silent, together.
-    @ivar requests_throttled_in: how often L{add_active} has refused (ATS: C{max.requests_throttled_in}).
     """
 
     def __init__(self, handler: Any, max_connections_in: int = 30000, max_requests_in: int = 0) -> None:
@@ -44,9 +42,6 @@ class NetQueues:
         self.keep_alive: OrderedDict[Any, None] = OrderedDict()
         self.max_connections_in = max_connections_in
         self.max_requests_in = max_requests_in
-        self.dynamic_keep_alive_timeout_in_count = 0
-        self.dynamic_keep_alive_timeout_in_total = 0.0
-        self.requests_throttled_in = 0
 
     def add_active(self, vc: Any) -> bool:
         """
@@ -63,7 +58,7 @@ class NetQueues:
             active.move_to_end(vc)
             return True
         if not self.manage_active(vc):
-            self.requests_throttled_in += 1
+            counters.requests_throttled_in += 1
             return False
         if vc.closed:
             return False  # Somebody who was told has closed it.
@@ -139,8 +134,8 @@ class NetQueues:
     def note_timeout(self, vc: Any, now: float) -> None:
         """C{vc} is about to be told of a timeout: count it, if it keeps the line open."""
         if vc in self.keep_alive:
-            self.dynamic_keep_alive_timeout_in_count += 1
-            self.dynamic_keep_alive_timeout_in_total += max(now - vc.last_activity, 0.0)
+            counters.dynamic_keep_alive_timeout_in_count += 1
+            counters.dynamic_keep_alive_timeout_in_total += max(now - vc.last_activity, 0.0)
 
     def _force_timeout(self, vc: Any, now: float) -> None:
         """Now is the time of C{vc}'s timeout."""

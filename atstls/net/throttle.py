@@ -21,6 +21,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from atstls.net.perclient import ClientLimit
+from atstls.statistics import counters
 
 HEADROOM: Final = 192
 """
@@ -40,10 +41,8 @@ WARNING_SECONDS: Final = 600.0
 
 class Throttle:
     """
-    The limit, and the count of what it refused.
+    The limit.  What it refuses is counted in L{atstls.statistics}.
 
-    @ivar refused_in: connections closed at once.
-    @ivar refused_out: connections not begun.
     @ivar highest_in: the highest descriptor that somebody who comes in may have.
     @ivar highest_out: the highest descriptor that a connection of ours may have.
     @ivar clients: how many connections one address may have; C{None}: nobody counts.
@@ -59,8 +58,6 @@ class Throttle:
         """
         self._seconds = seconds
         self._warned = -WARNING_SECONDS
-        self.refused_in = 0
-        self.refused_out = 0
         self.message = b""
         self.clients: ClientLimit | None = None
         self._warned_of_descriptors = -WARNING_SECONDS
@@ -79,7 +76,7 @@ class Throttle:
         """Are there too many to take another in?"""
         if not self.limit or currently_open * ACCEPT_FACTOR < self.limit:
             return False
-        self.refused_in += 1
+        counters.connections_throttled_in += 1
         now = self._seconds()
         if now - self._warned >= WARNING_SECONDS:
             self._warned = now
@@ -93,15 +90,15 @@ class Throttle:
         """Are there too many to begin another?"""
         if not self.limit or currently_open < self.limit:
             return False
-        self.refused_out += 1
+        counters.connections_throttled_out += 1
         return True
 
     def refused_for_descriptors(self, accepted: bool) -> None:
         """A socket was not kept, since its number was above L{highest_in} or L{highest_out}."""
         if accepted:
-            self.refused_in += 1
+            counters.connections_throttled_in += 1
         else:
-            self.refused_out += 1
+            counters.connections_throttled_out += 1
         now = self._seconds()
         if now - self._warned_of_descriptors >= WARNING_SECONDS:
             self._warned_of_descriptors = now

@@ -58,6 +58,7 @@ from atstls.interfaces import IContinuation, INetVConnection, ISSLNetVConnection
 from atstls.net.connection import Address, NetVCOptions, reapply_options, reset_on_close
 from atstls.net.handler import NetHandler
 from atstls.net.oob import OutOfBand
+from atstls.statistics import Counters, counters
 
 WOULD_BLOCK: Final = 0
 NO_ROOM: Final = -1
@@ -180,6 +181,7 @@ class UnixNetVConnection:
         if partner is not None:
             partner.partner = vio.partner = None
         vio.nbytes = nbytes
+        counters.read_bytes += vio.ndone
         vio.ndone = 0
         vio.disabled = False
         if buffer is None:
@@ -206,6 +208,7 @@ class UnixNetVConnection:
         if partner is not None:
             partner.partner = vio.partner = None
         vio.nbytes = nbytes
+        counters.write_bytes += vio.ndone
         vio.ndone = 0
         vio.disabled = vio.ends = False
         state.owed = False
@@ -534,6 +537,7 @@ class UnixNetVConnection:
         try:
             n = self.socket.recv_into(block.view[end:] if end else block.memory, room)
         except BlockingIOError:
+            counters.calls_to_read_nodata += 1
             self._rest(self.read)
             return WOULD_BLOCK
         except OSError as exc:
@@ -560,6 +564,7 @@ class UnixNetVConnection:
         try:
             n: int = pipe.fill_from(self.fd, limit)
         except BlockingIOError:
+            counters.calls_to_read_nodata += 1
             self._rest(self.read)
             return WOULD_BLOCK
         except OSError as exc:
@@ -676,6 +681,7 @@ class UnixNetVConnection:
             try:
                 n = self.socket.send(block.view[offset : offset + towrite])
             except BlockingIOError:
+                counters.calls_to_write_nodata += 1
                 self._rest(self.write)
                 return WOULD_BLOCK
             except OSError as exc:
@@ -699,6 +705,7 @@ class UnixNetVConnection:
             try:
                 n = self.socket.sendmsg(views)
             except BlockingIOError:
+                counters.calls_to_write_nodata += 1
                 self._rest(self.write)
                 return WOULD_BLOCK
             except OSError as exc:
@@ -714,6 +721,7 @@ class UnixNetVConnection:
         try:
             n: int = pipe.drain_to(self.fd, towrite)
         except BlockingIOError:
+            counters.calls_to_write_nodata += 1
             self._rest(self.write)
             return WOULD_BLOCK
         except OSError as exc:
@@ -895,6 +903,11 @@ class UnixNetVConnection:
     def get_socket(self) -> int:
         """The descriptor's number; -1 when there is none."""
         return self.fd if self.socket is not None else -1
+
+    def add_totals(self, totals: Counters) -> None:
+        """For a snapshot: add what this connection counts, and will add to the others when it is done."""
+        totals.read_bytes += self.read.vio.ndone
+        totals.write_bytes += self.write.vio.ndone
 
     def set_arg(self, key: str, value: Any) -> None:
         """Keep C{value} with the connection, until it is freed."""

@@ -76,7 +76,9 @@ from atstls.net.unixvc import (
     WOULD_BLOCK,
     UnixNetVConnection,
 )
+from atstls.ssl.tally import tally_abandoned, tally_failure, tally_reason, tally_success
 from atstls.ssl.trace import SSL_TRACE, TraceableNetVConnection
+from atstls.statistics import Counters, counters
 from atstls.tls import alerts, engine
 from atstls.tls.certificates import printable
 from atstls.tls.clienthello import ClientHello, HelloReader, HelloState
@@ -108,6 +110,8 @@ NO_HOOKS: Final = HookSet()
 NOT_TLS_FAILS: Final = 0
 NOT_TLS_TUNNEL: Final = 1
 NOT_TLS_PLAIN: Final = 2
+
+_SHAKING_HANDS: Final = (Phase.HELLO, Phase.ROUTE, Phase.HANDSHAKE, Phase.VERIFY)
 
 DEFAULT_OP: Final = 0
 TUNNEL_OP: Final = 1
@@ -219,6 +223,7 @@ class SSLNetVConnection(TraceableNetVConnection):
             self._become_tunnel(bytearray())
             return
         self._move(Move.ACCEPTED)
+        counters.total_attempts_handshake_count_in += 1
         self._hello_reader = HelloReader()
         if self.read.polled:
             self._collect_hello()
@@ -227,6 +232,7 @@ class SSLNetVConnection(TraceableNetVConnection):
         policy = self.policy
         assert isinstance(policy, ClientPolicy)
         self._move(Move.CONNECTED)
+        counters.total_attempts_handshake_count_out += 1
         name = self.server_name
         try:
             self.engine = client_engine(policy.context, name, self, self.engine_kind)
@@ -339,6 +345,7 @@ class SSLNetVConnection(TraceableNetVConnection):
         try:
             n = self.socket.recv_into(self.nh.wire.memory, RECEIVE_BYTES)
         except BlockingIOError:
+            counters.calls_to_read_nodata += 1
             self._rest(state)
             return WOULD_BLOCK
         except OSError as exc:
@@ -448,6 +455,7 @@ class SSLNetVConnection(TraceableNetVConnection):
         if policy.wire_trace is not None or (self.args is not None and SSL_TRACE in self.args):
             self._begin_trace()
         self.engine.feed(reader.raw, len(reader.raw))
+        counters.total_handshake_bytes_read_in += len(reader.raw)
         self._hello_reader = None
 
     # ALPN.
@@ -504,6 +512,7 @@ class SSLNetVConnection(TraceableNetVConnection):
             if n < 0:
                 self._fail(self._vanished("the peer left during the handshake", n))
                 return
+            counters.total_handshake_bytes_read_in += n
             tls.feed_block(self.nh.wire, n)
 
     def _handshake_error(self, tls: Engine) -> AtsTlsError:
@@ -562,6 +571,7 @@ class SSLNetVConnection(TraceableNetVConnection):
             self.npn_endpoint = self.next_protocol_set.find_endpoint(self.negotiated_protocol)
         self._sizer = record_sizer(policy.max_record_size)
         self.handshake_seconds = self.nh.seconds() - self.handshake_began
+        tally_success(tls, self.is_client, self.handshake_seconds, self.hello)
         self.hello = None
         self._settle()
         # What came in one piece with the last message of the handshake is in the engine: let the first read look.
@@ -596,6 +606,8 @@ class SSLNetVConnection(TraceableNetVConnection):
         alert = error.alert if isinstance(error, PeerError) else None
         if alert is not None and self.engine is None:
             self._send_alert(alert)
+        if self.phase is not Phase.START:
+            tally_failure(error, self.is_client)
         self._move(Move.REFUSED)
         self._lingers = not isinstance(error, (PeerVanished, HandshakeTimeout))
         self.ready = False
@@ -656,6 +668,8 @@ class SSLNetVConnection(TraceableNetVConnection):
 
     def _become_tunnel(self, holder: bytearray, move: Move = Move.TUNNEL_CHOSEN) -> None:
         """From here on plain TCP; C{holder} comes first."""
+        if self.phase is not Phase.START:
+            counters.total_tunnelled_handshake_count_in += 1
         self._move(move)
         self.attributes = TRANSPORT_BLIND_TUNNEL
         self._holder = holder or None
@@ -687,6 +701,7 @@ class SSLNetVConnection(TraceableNetVConnection):
             try:
                 n = self.socket.recv_into(wire.memory, RECEIVE_BYTES)
             except BlockingIOError:
+                counters.calls_to_read_nodata += 1
                 self._rest(state)
                 return WOULD_BLOCK
             except OSError as exc:
@@ -722,10 +737,14 @@ class SSLNetVConnection(TraceableNetVConnection):
             if tls.condition == engine.OPEN:
                 return WOULD_BLOCK
         if tls.condition == engine.CLOSED:
+            if not self.eos_received:
+                counters.ssl_error_zero_return += 1
             self.eos_received = True
             self.clean_shutdown = True
             return ENDED
         self._flush()  # The alert that says why.
+        if self.lerrno != ENET_SSL_FAILED:
+            tally_reason(tls.reason, self.is_client)
         self.lerrno = ENET_SSL_FAILED
         self.error = PeerError(tls.reason)
         return FAILED
@@ -735,7 +754,18 @@ class SSLNetVConnection(TraceableNetVConnection):
         if self.get_ssl_trace():
             self.wire_said("the peer ended without close_notify")
         self.clean_shutdown = False
+        counters.ssl_error_read_eos += 1
         return ENDED
+
+    def _read_failed(self, exc: OSError) -> int:
+        if self.ready and self.engine is not None:
+            counters.ssl_error_syscall += 1
+        return super()._read_failed(exc)
+
+    def _write_failed(self, exc: OSError) -> int:
+        if self.ready and self.engine is not None:
+            counters.ssl_error_syscall += 1
+        return super()._write_failed(exc)
 
     def _answer(self, tls: Engine) -> None:
         """
@@ -848,6 +878,7 @@ class SSLNetVConnection(TraceableNetVConnection):
             try:
                 sent = self.socket.send(wire.view[:n])
             except BlockingIOError:
+                counters.calls_to_write_nodata += 1
                 sent = 0
             except OSError as exc:
                 return self._write_failed(exc)
@@ -881,6 +912,7 @@ class SSLNetVConnection(TraceableNetVConnection):
         try:
             sent = self.socket.send(self.nh.wire.view[:n])
         except BlockingIOError:
+            counters.calls_to_write_nodata += 1
             sent = 0
         except OSError as exc:
             self._write_failed(exc)
@@ -903,6 +935,7 @@ class SSLNetVConnection(TraceableNetVConnection):
             try:
                 sent = self.socket.send(wire.view[self._unsent_at : self._unsent_end])
             except BlockingIOError:
+                counters.calls_to_write_nodata += 1
                 self._rest(self.write)
                 return False
             except OSError as exc:
@@ -922,6 +955,8 @@ class SSLNetVConnection(TraceableNetVConnection):
             n = tls.drain(self.nh.wire)
             if not n:
                 return True
+            if not self.ready:
+                counters.total_handshake_bytes_write_out += n
             full = n == self.nh.wire.size
             if not self._send_wire(n):
                 return False
@@ -1035,6 +1070,8 @@ class SSLNetVConnection(TraceableNetVConnection):
             self.free()
             return
         if self.phase is not Phase.LINGER:
+            if self.phase in _SHAKING_HANDS:
+                tally_abandoned(self.is_client)
             self._move(Move.LEFT)
             self.ready = False
             self.deadline = self.nh.seconds() + LINGER_SECONDS
@@ -1072,11 +1109,17 @@ class SSLNetVConnection(TraceableNetVConnection):
         self._drop_unsent()
         self._ask_no_more()
         super().free()
+        counters.connections_closed += 1
+        if self.phase in _SHAKING_HANDS:
+            tally_abandoned(self.is_client)
         self._move(Move.ENDED)
         self.engine = None
         self.hello = self._hello_reader = self._holder = None
         self.next_protocol_set = self.npn_endpoint = self.session_accept = None
-        self._sizer = None
+        sizer, self._sizer = self._sizer, None
+        if sizer is not None:
+            counters.default_record_size_count += sizer.default_records
+            counters.max_record_size_count += sizer.max_records
 
     def compact(self) -> None:
         """See L{UnixNetVConnection.compact}."""
@@ -1086,6 +1129,14 @@ class SSLNetVConnection(TraceableNetVConnection):
             tls.compact()
 
     # Facts.
+
+    def add_totals(self, totals: Counters) -> None:
+        """See L{UnixNetVConnection.add_totals}."""
+        super().add_totals(totals)
+        sizer = self._sizer
+        if sizer is not None:
+            totals.default_record_size_count += sizer.default_records
+            totals.max_record_size_count += sizer.max_records
 
     def get_ssl_handshake_complete(self) -> bool:
         """See L{ISSLNetVConnection.get_ssl_handshake_complete}."""

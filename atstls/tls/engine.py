@@ -32,6 +32,7 @@ from typing import Any, Final
 from OpenSSL import SSL
 
 from atstls.errors import HandshakeFailed
+from atstls.statistics import counters
 
 try:
     from OpenSSL._util import ffi as _ffi
@@ -93,6 +94,9 @@ class Engine:
     """
 
     __slots__ = ("answers", "bulky", "condition", "connection", "reason", "starved", "unanswered", "writing_waits")
+
+    tells_reuse = True
+    """Is L{session_reused} known?"""
 
     def __init__(self, connection: SSL.Connection) -> None:
         self.connection = connection
@@ -312,6 +316,7 @@ class CffiEngine(Engine):
         words = _ERR_reason_error_string(code) if code else _ffi.NULL
         # The queue is the thread's: what stays in it would be taken for the next connection's.
         _ERR_clear_error()
+        counters.ssl_error_ssl += 1
         self.condition = FAILED
         self.reason = _ffi.string(words).decode("ascii", "replace") if words else f"TLS error {error}"
 
@@ -328,6 +333,8 @@ class PublicEngine(Engine):
     """The same by pyOpenSSL's public methods."""
 
     __slots__ = ()
+
+    tells_reuse = False
 
     def feed(self, data: Any, count: int) -> None:
         with memoryview(data) as view:
@@ -399,6 +406,7 @@ class PublicEngine(Engine):
 
     def _fail(self, exc: SSL.Error) -> None:
         self.condition = FAILED
+        counters.ssl_error_ssl += 1
         reasons = [entry[2] for entry in exc.args[0]] if exc.args and isinstance(exc.args[0], list) else []
         self.reason = str(reasons[0]) if reasons else str(exc) or type(exc).__name__
 
@@ -450,6 +458,7 @@ def client_engine(
                 raise UnicodeError("too long")
             connection.set_tlsext_host_name(server_name.encode("ascii"))
         except (UnicodeError, TypeError) as exc:
+            counters.ssl_sni_name_set_failure += 1
             raise HandshakeFailed(f"{server_name!r} cannot be asked for: not a host name") from exc
     connection.set_app_data(owner)
     connection.set_connect_state()
