@@ -190,6 +190,15 @@ class INetVConnection(IVConnection):
     def apply_options() -> None:
         """Make the socket as C{options} say now."""
 
+    def release() -> Any:
+        """Give the connection away, as a L{HeldConnection<atstls.net.migration.HeldConnection>}; this one is closed."""
+
+    def populate(con: Any, cont: IContinuation | None = None, ssl: Any = None) -> int:
+        """For a fresh object: become the connection that C{con} holds.  EVENT_DONE or EVENT_ERROR."""
+
+    def migrate(nh: Any, cont: IContinuation | None = None) -> Any:
+        """Move to another L{INetHandler}: the new connection; C{None}: it could not be watched, and is closed."""
+
     def populate_protocol() -> tuple[str, ...]:
         """What is spoken, the uppermost first: C{("h2", "tls/1.3", "tcp", "ipv4")}."""
 

@@ -12,6 +12,7 @@ LEGAL = {
         Move.ACCEPTED: Phase.HELLO,
         Move.CONNECTED: Phase.HANDSHAKE,
         Move.TUNNEL_CHOSEN: Phase.TUNNEL,
+        Move.CLEAR_TEXT: Phase.PLAIN,
         Move.ESTABLISHED: Phase.OPEN,
     },
     Phase.HELLO: {

@@ -55,7 +55,11 @@ class CreatedNetVConnection(SSLNetVConnection):
     __slots__ = ("_make_connection", "_not_verified", "factory")
 
     def __init__(
-        self, nh: NetHandler, policy: ServerPolicy | ClientPolicy, make_connection: MakeConnection, factory: Any
+        self,
+        nh: NetHandler,
+        policy: ServerPolicy | ClientPolicy | None,
+        make_connection: MakeConnection,
+        factory: Any,
     ) -> None:
         super().__init__(nh, policy)
         self.factory = _Wrapping(factory)
@@ -73,6 +77,9 @@ class CreatedNetVConnection(SSLNetVConnection):
         self.refusal = HandshakeFailed("a call-back of the TLS context failed")
 
     # What differs from other connections.
+
+    def _successor(self, nh: NetHandler) -> "CreatedNetVConnection":
+        return CreatedNetVConnection(nh, None, _nothing_made, self.factory.wrappedFactory)
 
     def _made_engine(self) -> Engine:
         connection = self._make_connection(self)

@@ -32,6 +32,7 @@ from zope.interface import implementer
 
 from atstls.errors import AtsTlsError, ConnectionClosedError, LocalError, PeerVanished
 from atstls.events import (
+    EVENT_DONE,
     VC_EVENT_ACTIVE_TIMEOUT,
     VC_EVENT_EOS,
     VC_EVENT_ERROR,
@@ -57,6 +58,7 @@ from atstls.eventsystem.vio import (
 from atstls.interfaces import IContinuation, INetVConnection, ISSLNetVConnection
 from atstls.net.connection import Address, NetVCOptions, reapply_options, reset_on_close
 from atstls.net.handler import NetHandler
+from atstls.net.migration import HeldConnection, check_can_leave, give_to, take_away
 from atstls.net.oob import OutOfBand
 from atstls.statistics import Counters, counters
 
@@ -164,6 +166,60 @@ class UnixNetVConnection:
         assert self.nh.poll is not None
         self.nh.poll.start(self)
         self.nh.open_list.add(self)
+
+    # From one object to another.
+
+    def populate(self, con: HeldConnection, cont: IContinuation | None = None, ssl: Any = None) -> int:
+        """
+        Become the connection that C{con} holds; for a fresh object that nobody has used.
+
+        It starts anew: no request, no timeout.  See L{atstls.net.migration}.
+
+        @param cont: told of timeouts until it asks for bytes; C{None}: nobody.
+        @param ssl: none here: a connection without TLS cannot go on with it.
+        @return: EVENT_DONE; or EVENT_ERROR, and C{con} still has it: it cannot be watched, or not from this thread.
+        @raise LocalError: this object is not fresh; or C{con} has been taken, or has what this kind has no place for.
+        """
+        if ssl is not None or con.unread:
+            raise LocalError("a connection without TLS has no place for its state, nor for bytes that were read")
+        return give_to(self, con, cont)
+
+    def release(self) -> HeldConnection:
+        """
+        Give the connection away: the socket stays open, and this object is closed, telling nobody.
+
+        @raise ConnectionClosedError: it is closed.
+        @raise LocalError: its handshake is not done, or this is not the thread of its handler.
+        """
+        check_can_leave(self)
+        return take_away(self)
+
+    def migrate(self, nh: NetHandler, cont: IContinuation | None = None) -> "UnixNetVConnection | None":
+        """
+        Move to another handler of this thread (seed: C{migrateToCurrentThread}); to one of another thread by L{release}
+        here and L{populate} there.
+
+        @param cont: as for L{populate}.
+        @return: the new object; this one, when it belongs to C{nh} already; C{None}: C{nh} cannot watch it, and it is
+            closed.
+        @raise LocalError: as for L{release}; or C{nh} belongs to another thread.
+        """
+        if nh is self.nh:
+            return self
+        if nh.thread != threading.get_ident():
+            raise LocalError("a connection is given to a handler in that one's thread")
+        check_can_leave(self)
+        successor = self._successor(nh)
+        held = self.release()
+        if successor.populate(held, cont, held.ssl) == EVENT_DONE:
+            return successor
+        held.close()
+        return None
+
+    def _successor(self, nh: NetHandler) -> "UnixNetVConnection":
+        """A fresh object for the same connection."""
+        trap: _Trap | None = self.get_arg(_TRAP)
+        return (type(self) if trap is None else trap.kind)(nh)
 
     # Requests.
 

@@ -58,15 +58,17 @@ from atstls.errors import (
 from atstls.events import (
     ENET_SSL_CONNECT_FAILED,
     ENET_SSL_FAILED,
+    EVENT_DONE,
     VC_EVENT_ERROR,
     VC_EVENT_READ_COMPLETE,
     VC_EVENT_WRITE_COMPLETE,
 )
 from atstls.eventsystem.iobuffer import IOBufferBlock, IOBufferReader, MIOBuffer
 from atstls.eventsystem.vio import READ, WRITE
-from atstls.interfaces import ISSLNetVConnection
+from atstls.interfaces import IContinuation, ISSLNetVConnection
 from atstls.net.connection import Address
 from atstls.net.handler import NetHandler
+from atstls.net.migration import HeldConnection, check_can_leave, give_to, take_away
 from atstls.net.unixvc import (
     ENDED,
     FAILED,
@@ -76,6 +78,7 @@ from atstls.net.unixvc import (
     WOULD_BLOCK,
     UnixNetVConnection,
 )
+from atstls.ssl.migration import FACTS, MOVES_IN, HeldTLS, held_tls
 from atstls.ssl.tally import tally_abandoned, tally_failure, tally_reason, tally_success
 from atstls.ssl.trace import SSL_TRACE, TraceableNetVConnection
 from atstls.statistics import Counters, counters
@@ -189,6 +192,68 @@ class SSLNetVConnection(TraceableNetVConnection):
             self.deadline = self.nh.now + policy.handshake_timeout_seconds
         # As client we begin when the kernel says that we are connected, which is when we could write.
         (self.write if self.is_client else self.read).urgent = True
+
+    def populate(
+        self, con: HeldConnection, cont: IContinuation | None = None, ssl: HeldTLS | SSL.Connection | None = None
+    ) -> int:
+        """
+        See L{UnixNetVConnection.populate}.
+
+        @param ssl: C{con.ssl} of a connection that was one of these; or a pyOpenSSL connection over memory, whose
+            handshake somebody has made and whose peer he has judged, C{con.unread} being ciphertext that it has not
+            seen; C{None}: there is no TLS, and C{con.unread} is the first of what the user reads.
+        """
+        held = held_tls(ssl, self.engine_kind)
+        result = give_to(self, con, None)
+        if result != EVENT_DONE:
+            return result
+        self.phase = moved(Phase.START, MOVES_IN[held.phase])
+        for name, value in held.facts.items():
+            setattr(self, name, value)
+        tls = self.engine = held.engine
+        self.ready = True
+        if tls is None:
+            self.attributes = TRANSPORT_BLIND_TUNNEL
+            self._holder = bytearray(con.unread) or None
+        else:
+            tls.connection.set_app_data(self)
+            if con.unread:
+                tls.feed(con.unread, len(con.unread))
+            tls.starved = False  # Whatever it has, the first read finds it.
+            if self._sizer is None and self.policy is not None:
+                self._sizer = record_sizer(self.policy.max_record_size)
+            if held.traced:
+                self.set_ssl_trace(True)
+            self._send_first(held.unsent)
+        if cont is not None:
+            self.do_io_read(cont, 0, None)
+        return EVENT_DONE
+
+    def _send_first(self, unsent: bytes) -> None:
+        """Ciphertext that another owner of this connection has left behind, then what the engine has to say."""
+        if unsent:
+            wire = self.nh.keep_wire()
+            wire.view[: len(unsent)] = unsent
+            self._unsent, self._unsent_at, self._unsent_end = wire, 0, len(unsent)
+            self.write.urgent = True
+            self.nh.queue_write(self)
+        else:
+            self._flush()
+
+    def release(self) -> HeldConnection:
+        """See L{UnixNetVConnection.release}.  Hooks of the close are told by whoever has the connection then."""
+        check_can_leave(self)
+        unsent = b""
+        if self._unsent is not None:
+            unsent = bytes(self._unsent.view[self._unsent_at : self._unsent_end])
+            self._drop_unsent()
+        facts = {name: getattr(self, name) for name in FACTS}
+        ssl = HeldTLS(self.engine, self.phase, unsent, facts, self.get_ssl_trace())
+        holder, self.hooks, self._sizer = self._holder, NO_HOOKS, None
+        held = take_away(self, ssl)
+        counters.connections_closed -= 1  # It goes on.
+        held.unread = bytes(holder or b"")
+        return held
 
     def _prepare(self) -> bool:
         """Get on with what comes before the first byte of the application.  True: it is done."""

@@ -31,7 +31,7 @@ from typing import Any, Final
 
 from OpenSSL import SSL
 
-from atstls.errors import HandshakeFailed
+from atstls.errors import HandshakeFailed, LocalError
 from atstls.statistics import counters
 
 try:
@@ -439,6 +439,22 @@ def server_engine(
     connection.set_app_data(owner)
     connection.set_accept_state()
     return (kind or DefaultEngine)(connection)
+
+
+def adopted_engine(connection: SSL.Connection, kind: type[Engine] | None = None) -> Engine:
+    """
+    An engine for a connection whose handshake somebody else has made.
+
+    @param connection: over memory BIOs; its owner is set by whoever calls.
+    @raise LocalError: its handshake is not done, or it is bound to a socket.
+    """
+    if getattr(connection, "_into_ssl", None) is None:
+        raise LocalError("only a pyOpenSSL connection over memory can be taken over")
+    if connection.get_finished() is None or connection.get_peer_finished() is None:
+        raise LocalError("only a TLS session that is established can be taken over")
+    made = (kind or DefaultEngine)(connection)
+    made.settled()
+    return made
 
 
 def client_engine(
