@@ -32,9 +32,17 @@ from atstls.net.handler import NetHandler
 from atstls.net.migration import HeldConnection
 from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL, UnixNetVConnection
 from atstls.ssl.sslvc import SSLNetVConnection
-from atstls.statistics import counters
 from atstls.tls.phases import Phase
-from tests.support import OverBothPolls, RecordingContinuation, make_handler, received, reset, tcp_pair, unix_pair
+from tests.support import (
+    Moved,
+    OverBothPolls,
+    RecordingContinuation,
+    make_handler,
+    received,
+    reset,
+    tcp_pair,
+    unix_pair,
+)
 from tests.tlssupport import (
     APPLICATION_DATA,
     OverTLS,
@@ -649,7 +657,7 @@ class TLSTests(OverTLS):
 
     def test_counted_once(self) -> None:
         """The statistics know one connection, whatever it moves through, and each of its records and bytes once."""
-        counters.reset()
+        counted = Moved()
         old, peer, _ = self.established(server_policy(self.version, max_record_size=-1))
         for _ in range(3):
             self.write(old, b"x")
@@ -659,7 +667,7 @@ class TLSTests(OverTLS):
         self.run_peers()
         self.assertEqual(
             (1, 3, 3, b"xxx"),
-            (counters.connections_closed, counters.default_record_size_count, counters.write_bytes, bytes(peer.plain)),
+            (counted.connections_closed, counted.default_record_size_count, counted.write_bytes, bytes(peer.plain)),
         )
 
     def test_records_stay_large(self) -> None:

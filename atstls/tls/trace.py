@@ -92,9 +92,10 @@ class _TracedEngine(Engine):
         connection = self.connection
         name = connection.get_servername() or b""
         protocol = connection.get_alpn_proto_negotiated()
+        kind = "resumed " if self.session_reused else "new " if self.tells_reuse else ""
         self._owner.wire_said(
             f"handshake done: {connection.get_protocol_version_name()} {connection.get_cipher_name()}, "
-            f"{'resumed' if self.session_reused else 'new'} session, "
+            f"{kind}session, "
             f"server name {escaped(name) or 'none'}, protocol {escaped(protocol) or 'none'}"
         )
 
