@@ -162,6 +162,19 @@ class Counters:
     connections_throttled_out: int = _counter(
         "net.connections_throttled_out", "net/throttle.py", "Connections not begun, since there were too many."
     )
+    per_client_connections_throttled_in: int = _counter(
+        "net.per_client.connections_throttled_in",
+        "net/perclient.py",
+        "Connections closed at once, since there were too many of one address.",
+    )
+    per_client_connections_exempt_in: int = _counter(
+        "net.per_client.connections_exempt_in",
+        "net/perclient.py",
+        "Connections of which there were too many of one address, let in all the same.",
+    )
+    connection_tracker_table_size: int = _gauge(
+        "net.connection_tracker_table_size", "net/perclient.py", "Addresses whose connections are counted."
+    )
     requests_throttled_in: int = _counter(
         "net.max.requests_throttled_in", "net/queues.py", "Times that the active queue had no room for a connection."
     )
@@ -372,6 +385,56 @@ class Counters:
         "ssl.origin_server_other_errors", "ssl/tally.py", "What else made an origin fail, ours included."
     )
 
+    # tunnel
+    total_client_connections_blind_tcp: int = _counter(
+        "tunnel.total_client_connections_blind_tcp",
+        "edge/tunnels.py",
+        "Connections of clients joined with an origin, without TLS, or of which it is not known.",
+    )
+    current_client_connections_blind_tcp: int = _gauge(
+        "tunnel.current_client_connections_blind_tcp", "edge/tunnels.py", "How many of those there are."
+    )
+    total_client_connections_tls_tunnel: int = _counter(
+        "tunnel.total_client_connections_tls_tunnel",
+        "edge/tunnels.py",
+        "Connections of clients joined with an origin, over TLS that are passed on untouched.",
+    )
+    current_client_connections_tls_tunnel: int = _gauge(
+        "tunnel.current_client_connections_tls_tunnel", "edge/tunnels.py", "How many of those there are."
+    )
+    total_client_connections_tls_forward: int = _counter(
+        "tunnel.total_client_connections_tls_forward",
+        "edge/tunnels.py",
+        "Connections of clients joined with an origin, whose TLS ends here, and whose plaintext goes on.",
+    )
+    current_client_connections_tls_forward: int = _gauge(
+        "tunnel.current_client_connections_tls_forward", "edge/tunnels.py", "How many of those there are."
+    )
+    total_client_connections_tls_partial_blind: int = _counter(
+        "tunnel.total_client_connections_tls_partial_blind",
+        "edge/tunnels.py",
+        "Connections of clients joined with an origin, whose TLS ends here, and that go on over TLS.",
+    )
+    current_client_connections_tls_partial_blind: int = _gauge(
+        "tunnel.current_client_connections_tls_partial_blind", "edge/tunnels.py", "How many of those there are."
+    )
+    total_server_connections_blind_tcp: int = _counter(
+        "tunnel.total_server_connections_blind_tcp",
+        "edge/tunnels.py",
+        "Connections to origins that those were joined with, without TLS.",
+    )
+    current_server_connections_blind_tcp: int = _gauge(
+        "tunnel.current_server_connections_blind_tcp", "edge/tunnels.py", "How many of those there are."
+    )
+    total_server_connections_tls: int = _counter(
+        "tunnel.total_server_connections_tls",
+        "edge/tunnels.py",
+        "Connections to origins that those were joined with, over TLS.",
+    )
+    current_server_connections_tls: int = _gauge(
+        "tunnel.current_server_connections_tls", "edge/tunnels.py", "How many of those there are."
+    )
+
     handshakes: dict[HandshakeKind, Histogram] = field(factory=dict)
 
     def handshake_done(self, kind: HandshakeKind, seconds: float) -> None:
@@ -528,20 +591,21 @@ class Registry:
 
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
-        self._looks: WeakKeyDictionary[Any, Look] = WeakKeyDictionary()
+        self._looks: WeakKeyDictionary[Any, list[Look]] = WeakKeyDictionary()
 
     def watch(self, owner: Any, look: Look) -> None:
         """
         Ask C{look(owner, totals)} for each snapshot, as long as C{owner} exists: it adds to C{totals} what is not
         counted, but there to be seen.
         """
-        self._looks[owner] = look
+        self._looks.setdefault(owner, []).append(look)
 
     def totals(self) -> Counters:
         """A copy of what was counted, to which has been added what can be seen."""
         totals = copy(self.counters)
-        for owner, look in list(self._looks.items()):
-            look(owner, totals)
+        for owner, looks in list(self._looks.items()):
+            for look in looks:
+                look(owner, totals)
         return totals
 
     def snapshot(self) -> Snapshot:

@@ -368,8 +368,9 @@ class AcceptTests(OverBothPolls):
         clients = self.throttle.clients = ClientLimit(2, seconds=self.reactor.seconds)
         accept = self.listen()
         dialled = self.dial(accept, 4)
-        self.reactor.turn_until(lambda: len(self.cont.log) + clients.refused == 4)
-        self.assertEqual((2, 2, {"127.0.0.1": 2}), (len(self.cont.log), clients.refused, clients.connections))
+        self.reactor.turn_until(lambda: len(self.cont.log) + self.moved.per_client_connections_throttled_in == 4)
+        refused = self.moved.per_client_connections_throttled_in
+        self.assertEqual((2, 2, {"127.0.0.1": 2}), (len(self.cont.log), refused, clients.connections))
         self.assertEqual(2, sum(self.is_closed(client) for client in dialled[2:]))
         other = self.keep(socket.socket())
         other.bind(("127.0.0.2", 0))

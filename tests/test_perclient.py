@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from atstls.net.perclient import ClientLimit
+from tests.support import Moved
 
 A = ("192.0.2.1", 1000)
 B = ("192.0.2.2", 1000)
@@ -31,6 +32,7 @@ class Connection:
 class ClientLimitTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
+        self.moved = Moved()
         self.said: list[str] = []
 
         @implementer(ILogObserver)
@@ -56,7 +58,9 @@ class ClientLimitTests(SynchronousTestCase):
             self.enter(limit, (A[0], port))
         self.assertTrue(limit.refuses((A[0], 7)))
         self.assertFalse(limit.refuses(B))
-        self.assertEqual((1, 0, {A[0]: 2}), (limit.refused, limit.exempted, limit.connections))
+        moved = self.moved
+        refused, exempted = moved.per_client_connections_throttled_in, moved.per_client_connections_exempt_in
+        self.assertEqual((1, 0, {A[0]: 2}), (refused, exempted, limit.connections))
 
     def test_there_is_room_when_one_has_left(self) -> None:
         """A connection counts until its descriptor is closed, once, and the table is empty when all have left."""
@@ -100,12 +104,12 @@ class ClientLimitTests(SynchronousTestCase):
             (("2001:db8::1", 1), True),
             (("fe80::1%eth0", 1), False),
         ):
-            before = limit.exempted
+            before = self.moved.per_client_connections_exempt_in
             self.assertFalse(limit.refuses(address))
             self.enter(limit, address)
             self.assertEqual(not exempt, limit.refuses(address), address)
-            self.assertEqual(before + exempt, limit.exempted)
-        self.assertEqual(3, limit.refused)
+            self.assertEqual(before + exempt, self.moved.per_client_connections_exempt_in)
+        self.assertEqual(3, self.moved.per_client_connections_throttled_in)
 
     def test_no_address(self) -> None:
         """Over a UNIX socket everybody is the same, so nobody is counted."""
@@ -132,4 +136,4 @@ class ClientLimitTests(SynchronousTestCase):
         limit.refuses(B)
         self.assertIn("192.0.2.2 has 1 connections", self.said[1])
         self.assertIn("; 6 of such", self.said[1])
-        self.assertEqual(7, limit.refused)
+        self.assertEqual(7, self.moved.per_client_connections_throttled_in)

@@ -40,6 +40,7 @@ from atstls.edge.loops import loops
 from atstls.edge.onward import HTTP2, Onward, OnwardTLS
 from atstls.edge.places import ROUTES_ONWARD, Route, RouteKind, load_factory
 from atstls.edge.routes import RouteTable, Rule
+from atstls.edge.tunnels import look_at_tunnels
 from atstls.edge.values import shown
 from atstls.edge.welcome import files_site, welcome_site
 from atstls.errors import ConfigurationError
@@ -52,6 +53,7 @@ from atstls.net.throttle import Throttle
 from atstls.session.protocol import ProtocolSessionAccept
 from atstls.ssl.processor import SSLNetProcessor
 from atstls.ssl.sslvc import check_server_name, select_alpn
+from atstls.statistics import registry
 from atstls.tls.certificates import Certificate, load_certificate, self_signed
 from atstls.tls.contexts import (
     CertificateTable,
@@ -90,6 +92,7 @@ class Machinery:
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
         self.handler = NetHandler(reactor)
+        registry.watch(self.handler, look_at_tunnels)
         self.throttle = Throttle()
         self.plain = NetProcessor(self.handler, self.throttle)
         self.tls = SSLNetProcessor(self.handler, self.throttle)

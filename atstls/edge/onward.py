@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from atstls.edge.places import join_port
+from atstls.edge.tunnels import tally_tunnel
 from atstls.events import (
     EVENT_DONE,
     NET_EVENT_OPEN,
@@ -152,6 +153,7 @@ class _Dial:
             origin.do_io_close()
             self._give_up(objection, errno.EPROTO)
             return
+        tally_tunnel(vc, origin)
         TwoWayTunnel(vc, origin, half_close_seconds=onward.half_close_seconds)
 
     def _give_up(self, reason: str, lerrno: int) -> None:

@@ -38,6 +38,7 @@ from atstls.errors import AtsTlsError, ConfigurationError
 from atstls.events import VC_EVENT_ACTIVE_TIMEOUT
 from atstls.net.cop import InactivityCop
 from atstls.net.poll import EdgePollDescriptor, ReactorPollDescriptor, make_poll_descriptor
+from atstls.statistics import registry
 
 DRAIN_LOOK_SECONDS: Final = 0.05
 """How often a draining edge looks whether it is empty: the end of the program comes at most so much late."""
@@ -104,9 +105,11 @@ class TLSEdgeService(MultiService):
 
     @ivar machinery: what moves the bytes.
     @ivar drain_seconds: how long connections may go on after L{stopService}.
+    @ivar statistics: what the process counts, with those of other edges in it: C{statistics.snapshot()}.
     """
 
     _log = Logger()
+    statistics = registry
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from typing import Any, Final
 from twisted.logger import Logger
 
 from atstls.net.connection import Address
+from atstls.statistics import Counters, counters, registry
 
 ALERT_SECONDS: Final = 60.0
 
@@ -28,14 +29,12 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 class ClientLimit:
     """
-    The limit, who is how near it, and the count of what it refused.
+    The limit, and who is how near it.  What it refuses is counted in L{atstls.statistics}.
 
     @ivar limit: connections of one address; 0: no limit.
     @ivar exempt: the networks for which that does not hold.
     @ivar alert_seconds: the log tells of it at most once in this time.
     @ivar connections: how many each address has.
-    @ivar refused: connections closed at once (ATS: C{per_client.connections_throttled_in}).
-    @ivar exempted: connections over the limit, let in all the same (ATS: C{per_client.connections_exempt_in}).
     """
 
     _log = Logger()
@@ -51,11 +50,10 @@ class ClientLimit:
         self.exempt = tuple(exempt)
         self.alert_seconds = alert_seconds
         self.connections: dict[str, int] = {}
-        self.refused = 0
-        self.exempted = 0
         self._seconds = seconds
         self._alerted: float | None = None
-        self._refused_before = 0
+        self._untold = 0
+        registry.watch(self, _look_at_table)
 
     def refuses(self, address: Address | None) -> bool:
         """Has the client at C{address} as many connections as it may have?  Who has no IP address is never refused."""
@@ -66,18 +64,19 @@ class ClientLimit:
         if number < self.limit:
             return False
         if self.exempt and self._is_exempt(host):
-            self.exempted += 1
+            counters.per_client_connections_exempt_in += 1
             return False
-        self.refused += 1
+        counters.per_client_connections_throttled_in += 1
+        self._untold += 1
         now = self._seconds()
         if self._alerted is None or now - self._alerted >= self.alert_seconds:
             self._alerted = now
             self._log.warn(
                 "{host} has {number} connections, as many as per_client.max_connections_in allows; {refused} of such "
                 "clients were closed since this was last told",
-                host=host, number=number, refused=self.refused - self._refused_before,
+                host=host, number=number, refused=self._untold,
             )  # fmt: skip
-            self._refused_before = self.refused
+            self._untold = 0
         return True
 
     def entered(self, vc: Any, address: Address | None) -> None:
@@ -106,3 +105,7 @@ class ClientLimit:
             # So a socket for both families tells of IPv4 clients.
             address = address.ipv4_mapped
         return any(address in network for network in self.exempt)
+
+
+def _look_at_table(limit: ClientLimit, totals: Counters) -> None:
+    totals.connection_tracker_table_size += len(limit.connections)
