@@ -1284,9 +1284,7 @@ class NetOddityTests(OverBothPolls):
     def test_o44_one_that_always_has_more_starves_nobody(self) -> None:
         """A turn is one pass over those that were ready: others are read in it, and answered in it."""
         _, flooder, flood = self.user()
-        _, asker, cont = self.user(
-            script={VC_EVENT_READ_READY: lambda vio: vio.vc_server.do_io_write(cont, 6, answer)}
-        )
+        _, asker, cont = self.user(script={VC_EVENT_READ_READY: lambda vio: vio.vc_server.do_io_write(cont, 6, answer)})
         buffer = MIOBuffer()
         answer = buffer.alloc_reader()
         buffer.write(b"answer")

@@ -91,6 +91,7 @@ class SSLNextProtocolAccept:
         raise LocalError("a TLS port's acceptor is told of connections by NET_EVENT_ACCEPT")
 
 
+@implementer(IContinuation)
 class SSLNextProtocolTrampoline:
     """Waits for the handshake of one connection, and sends it on its way."""
 

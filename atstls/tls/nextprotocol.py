@@ -11,10 +11,15 @@ Source: seed, "SSLNextProtocolSet"; behaviour 1.25.
 
 from collections.abc import Collection
 
+from zope.interface import implementer
+
+from atstls.interfaces import INextProtocolSet
+
 MAX_NAME_BYTES = 255
 """A protocol name is sent behind one byte of length (RFC 7301, section 3.1)."""
 
 
+@implementer(INextProtocolSet)
 class SSLNextProtocolSet:
     """
     Protocol names with the endpoint of each, best first.
