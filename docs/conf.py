@@ -2,7 +2,8 @@
 How the documents are built: C{sphinx-build -W docs docs/_build/html}.
 
 What is made from the code each time cannot say something else than it does: the reference of the configuration, the
-drawing and the table of a connection's moves, and the table of what is counted.  The API reference is made by pydoctor.
+drawing and the table of a connection's moves, the table of what is counted, and the features with the tests that prove
+them.  The API reference is made by pydoctor.
 """
 
 import importlib
@@ -18,6 +19,7 @@ package = importlib.import_module("atstls")
 phases = importlib.import_module("atstls.tls.phases")
 reference = importlib.import_module("atstls.edge.reference")
 statistics = importlib.import_module("atstls.statistics")
+features_pages = importlib.import_module("docs.features_pages")
 
 project = "atstls"
 author = "the atstls developers"
@@ -106,3 +108,12 @@ GENERATED.mkdir(parents=True, exist_ok=True)
 (GENERATED / "moves.rst").write_text(moves_table(), encoding="utf-8")
 (GENERATED / "statistics.rst").write_text(statistics_table(), encoding="utf-8")
 (GENERATED / "configuration_reference.rst").write_text(reference.reference_rst(), encoding="utf-8")
+
+features_pages.check()
+for name, page in (
+    ("features_overview", features_pages.overview()),
+    ("features", features_pages.sections()),
+    ("features_gold", features_pages.gold()),
+    ("features_tests", features_pages.proofs()),
+):
+    (GENERATED / f"{name}.rst").write_text(page, encoding="utf-8")

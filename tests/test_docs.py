@@ -6,6 +6,7 @@ The documents say what is so: their programs run, their figures are those of the
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import socket
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import unittest
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,6 +30,7 @@ from atstls.ssl.sslvc import BATCH_BYTES, DISCARD_BYTES, LINGER_SECONDS, RECEIVE
 from atstls.tls.clienthello import LIMIT_BYTES
 from atstls.tls.phases import MOVES, Phase
 from atstls.tls.recordsize import LIBRARY_RECORD_BYTES
+from tests import features
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -140,6 +143,73 @@ class LibraryPageTests(SynchronousTestCase):
 def kib(count: float) -> int:
     """Bytes as whole KiB, rounded up."""
     return -int(-count // 1024)
+
+
+class FeatureTests(SynchronousTestCase):
+    """
+    The table of features, docs/features.rst.
+    """
+
+    def test_nothing_is_wrong_with_it(self) -> None:
+        """Every number is there, every feature that works has tests, and every test exists."""
+        self.assertEqual([], features.mistakes())
+
+    def test_mistakes_are_found(self) -> None:
+        """A number that is not there, twice there or unknown, a feature without a test, and a test that has gone."""
+        works = features.works
+        sections = (
+            features.Section(
+                "Some",
+                "S001-S004",
+                (
+                    works("S001", "Right.", "docs.FeatureTests.test_mistakes_are_found"),
+                    works("S003", "No test."),
+                    works("S003", "A test that has gone.", "docs.FeatureTests.test_gone"),
+                    works("S004", "A module that has gone.", "gone.FeatureTests.test_gone"),
+                    works("S009", "Unknown.", "docs.FeatureTests.test_mistakes_are_found"),
+                    features.not_yet("S002", "No reason.", note=""),
+                ),
+            ),
+            features.Section("Odd", "O1-O2", (features.oddity("O1", "", "x"), features.oddity("O99", "a", "b"))),
+        )
+        self.patch(features, "SECTIONS", sections)
+        found = features.mistakes()
+        for line in (
+            "S009: there is no such feature in 'Some'",
+            "S003: it is in the table twice",
+            "S003: no test proves it",
+            "S003: there is no test docs.FeatureTests.test_gone",
+            "S004: there is no test gone.FeatureTests.test_gone",
+            "S002: it does not say why",
+            "O2: it is not in the table",
+            "O99: there is no such feature in 'Odd'",
+            "O99: no test has its name",
+            "O1: it says nothing",
+            "O17: there is no such oddity, but a test of its name",
+        ):
+            self.assertIn(line, found)
+        self.assertEqual([], [line for line in found if line.startswith("S001")])
+
+    def test_each_is_run(self) -> None:
+        """A test that is named belongs to a test case that trial finds, under its own name or others."""
+        found: dict[str, set[str]] = {}
+        named = {features.module_of(test) for feature in features.every() for test in feature.tests}
+        for module in {module for module, _ in named}:
+            folder, _, name = module.rpartition(".")
+            path = ".".join(part for part in ("tests", folder, f"test_{name}") if part)
+            cases = [
+                case
+                for case in vars(importlib.import_module(path)).values()
+                if isinstance(case, type) and issubclass(case, unittest.TestCase)
+            ]
+            found[module] = {
+                f"{cls.__name__}.{test}"
+                for case in cases
+                for cls in case.__mro__
+                for test in vars(cls)
+                if test.startswith("test")
+            }
+        self.assertEqual([], [f"{module}.{test}" for module, test in sorted(named) if test not in found[module]])
 
 
 class FigureTests(SynchronousTestCase):

@@ -10,6 +10,7 @@ import os
 import random
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,11 +59,13 @@ from atstls.tls.phases import Phase
 from atstls.tls.recordsize import DEFAULT_RECORD_BYTES, MAX_RECORD_BYTES, RECORD_BYTE_THRESHOLD
 from tests.support import HandReactor, OverBothPolls, RecordingContinuation, make_handler, received, reset, tcp_pair
 from tests.tlssupport import (
+    VERSIONS,
     OverTLS,
     TLSPeer,
     client_policy,
     hook_set,
     issue,
+    peer_client_context,
     protocol_set,
     records,
     server_policy,
@@ -1067,6 +1070,41 @@ class SessionOddityTests(Odd):
 globals().update(SessionOddityTests.make_test_case_classes())
 
 
+class SessionTimeOddityTests(Odd):
+    """OpenSSL has a clock of its own, so this takes as long as it says: once is enough."""
+
+    versions = ("TLSv1.3",)
+
+    def come_back(self, policy: Any, context: SSL.Context, session: Any) -> tuple[bool, Any]:
+        """A client with C{session}: is it resumed, and with what can it come back?"""
+        vc, peer, _ = self.established(policy, context=context, session=session)
+        resumed, session = vc.get_ssl_session_cache_hit(), peer.connection.get_session()
+        peer.shutdown()
+        vc.do_io_close()
+        self.run_peers(peer)
+        return resumed, session
+
+    def test_o38_a_session_that_is_over_is_not_used(self) -> None:
+        """Kept here or in a ticket: a client that comes back too late shakes hands in full; in time it need not."""
+        kept = []
+        for self.version in VERSIONS:
+            for ticket in (True, False):
+                for seconds in (1, 1000):
+                    policy = server_policy(self.version, {"session_timeout_seconds": seconds, "session_ticket": ticket})
+                    context = peer_client_context(self.version)
+                    _, session = self.come_back(policy, context, None)
+                    kept.append((self.version, policy, context, session, seconds > 1))
+        time.sleep(1.05)
+        for self.version, policy, context, session, expected in kept:
+            resumed, _ = self.come_back(policy, context, session)
+            self.assertEqual(expected, resumed, self.version)
+
+
+globals().update(
+    {name: case for name, case in SessionTimeOddityTests.make_test_case_classes().items() if "OverEdge" in name}
+)
+
+
 class NetOddityTests(OverBothPolls):
     """What TLS has no part in."""
 
@@ -1194,7 +1232,7 @@ class NetOddityTests(OverBothPolls):
             self.reactor.turn_until(lambda: self.cont.log)
             self.throttle.change(1)
             refused = self.dial(accept)
-            self.reactor.turn_until(lambda: self.throttle.refused_in)
+            self.reactor.turn_until(lambda: self.moved.connections_throttled_in)
             self.assertEqual(b"", refused.recv(1))
             self.processor.connect_re(self.cont, accept.port.socket.getsockname())
             self.assertEqual(["ACCEPT", "OPEN_FAILED"], self.cont.events)
@@ -1208,7 +1246,7 @@ class NetOddityTests(OverBothPolls):
         with self.listening() as accept:
             self.throttle.highest_in = self.throttle.highest_out = 2
             client = self.dial(accept)
-            self.reactor.turn_until(lambda: self.throttle.refused_in)
+            self.reactor.turn_until(lambda: self.moved.connections_throttled_in)
             self.assertEqual(b"", client.recv(1))
             self.assertEqual(([], set(), 0), (self.cont.log, self.handler.open_list, accept.accepted))
             action = self.processor.connect_re(self.cont, accept.port.socket.getsockname())

@@ -1,10 +1,12 @@
 # -*- test-case-name: tests.test_project -*-
 """
-What stands around the package says what is so: the sample configuration, the README, and the news.
+What stands around the package says what is so: the sample configuration, the README, and the news; and what holds for
+all of its code.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import subprocess
@@ -117,3 +119,52 @@ class NewsTests(SynchronousTestCase):
         self.assertNotIn("()", told)
         for path in self.fragments():
             self.assertIn(" ".join(path.read_text(encoding="utf-8").split()), told, path.name)
+
+
+class CodeTests(SynchronousTestCase):
+    """
+    Every module of the package.
+    """
+
+    def setUp(self) -> None:
+        paths = sorted((ROOT / "atstls").rglob("*.py"))
+        self.assertGreater(len(paths), 40)
+        self.trees = {path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+    def test_everything_is_annotated(self) -> None:
+        """Each function says what it takes and gives, and the package says so to the type checkers of others."""
+        bare = []
+        for path, tree in self.trees.items():
+            for node in ast.walk(tree):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    args = node.args
+                    named = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+                    free = [arg.arg for arg in named if arg and not arg.annotation and arg.arg not in ("self", "cls")]
+                    # An interface's methods have no self, and those of Twisted's have no annotations.
+                    if free or node.returns is None:
+                        bare.append(f"{path}:{node.lineno} {node.name} {free}")
+        self.assertEqual([], bare)
+        self.assertTrue((ROOT / "atstls" / "py.typed").exists())
+
+    def test_logs_are_twisteds(self) -> None:
+        """Whatever is logged goes through twisted.logger, with fields; nothing is printed but by the front desk."""
+        wrong, loggers = [], 0
+        for path, tree in self.trees.items():
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Import) and any(name.name.split(".")[0] == "logging" for name in node.names):
+                    wrong.append(f"{path}:{node.lineno} logging")
+                if isinstance(node, ast.ImportFrom):
+                    wrong += [f"{path}:{node.lineno} {node.module}"] * (
+                        node.module in ("logging", "twisted.python.log")
+                    )
+                    loggers += node.module == "twisted.logger"
+                if not isinstance(node, ast.Call):
+                    continue
+                called = ast.unparse(node.func)
+                if called == "print" and path.name != "tap.py":
+                    wrong.append(f"{path}:{node.lineno} print")
+                first = node.args[0] if node.args else None
+                if called.startswith(("self._log.", "cls._log.", "log.")) and isinstance(first, ast.JoinedStr):
+                    wrong.append(f"{path}:{node.lineno} f-string")
+        self.assertEqual([], wrong)
+        self.assertGreater(loggers, 5)

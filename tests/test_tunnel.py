@@ -444,6 +444,22 @@ class OneWayTests(Tunnelling):
         self.assertNotEqual("close_notify", b.end)
         self.over(cont, "ERROR")
 
+    def test_water_mark(self) -> None:
+        """What waits for a stalled target is one block more than the water mark, and all of it arrives."""
+        for water_mark in (0, 600_000):
+            tunnel, a, b, cont = self.one_way(water_mark=water_mark)
+            self.narrow(tunnel.target)
+            b.paused = True
+            a.write(bytes(3 << 20))
+            self.run_peers(a, b)
+            held = tunnel._buffer.max_read_avail()
+            self.assertTrue(water_mark < held <= water_mark + buffer_size(BUFFER_SIZE_INDEX_256K), held)
+            b.paused = False
+            a.shutdown()
+            self.run_peers(a, b)
+            self.assertEqual(3 << 20, len(b.plain))
+            self.over(cont, "EOS")
+
     def test_connections_are_left(self) -> None:
         """With close_both=False both go on without the tunnel; the rest of the source's bytes are there."""
         tunnel, a, b, cont = self.one_way(10, close_both=False)
