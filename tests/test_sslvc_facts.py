@@ -98,7 +98,18 @@ class OneOfTwoTests(OverTLS):
         public = [
             name
             for name, _ in inspect.getmembers(UnixNetVConnection, inspect.isfunction)
-            if name.startswith(("do_io", "set_", "cancel_", "get_inactivity", "get_active", "add_to", "remove_from"))
+            if name.startswith(
+                (
+                    "do_io",
+                    "set_",
+                    "cancel_",
+                    "get_inactivity",
+                    "get_active",
+                    "add_to_active",
+                    "add_to_keep",
+                    "remove_from",
+                )
+            )
         ]
         self.assertGreater(len(public), 12)
         for name in (*public, "reenable", "reenable_re", "net_read_io", "net_write_io", "main_event", "signal"):
