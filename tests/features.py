@@ -346,11 +346,20 @@ SECTIONS: Final = (
                 "sslvc_data.ReadTests.test_end_without_goodbye",
                 note="close_notify alone counts; TCP's end is told as EOS, and clean_shutdown is false.",
             ),
-            not_yet("S025", "Is this connection traced?", note="there is no wire trace"),
-            not_yet(
+            works(
+                "S025",
+                "Is this connection traced? A hook may switch it on and off.",
+                "trace.TraceTests.test_hook_has_the_last_word",
+                "trace.TraceTests.test_on_and_off",
+                "trace.TraceTests.test_kinds",
+            ),
+            works(
                 "S026",
-                "Which connections are traced: by name, by address, by percentage.",
-                note="there is no wire trace",
+                "Which connections are traced: by name, by address, and by percentage of those.",
+                "trace.WireTraceTests.test_conditions",
+                "trace.WireTraceTests.test_percentage",
+                "trace.TraceTests.test_not_wanted",
+                "trace.TraceTests.test_wanted",
             ),
             works(
                 "S027",
@@ -376,10 +385,11 @@ SECTIONS: Final = (
                 "The certificate can be exchanged until OpenSSL speaks.",
                 "sslvc_handshake.ServerHandshakeTests.test_context_set",
             ),
-            not_yet(
+            works(
                 "S031",
-                "An established connection moves to another object, or another socket, with all that it has.",
-                note="a socket that is connected can be adopted (N112), a TLS session cannot",
+                "An established connection moves to another object, with all that it has; the old one is silent.",
+                "migration.PlainTests.test_request_on_the_new_one",
+                "migration.TLSTests.test_idle_outbound",
             ),
             works(
                 "S032",
@@ -730,10 +740,19 @@ SECTIONS: Final = (
                 "sslvc_data.ReadTests.test_data_then_end",
                 "sslvc_facts.EngineAnswerTests.test_reads",
             ),
-            not_yet(
-                "S095", "The trace: what came and what went, with addresses and counts.", note="there is no wire trace"
+            works(
+                "S095",
+                "The trace: what came and what went, escaped, with addresses and counts.",
+                "trace.TraceTests.test_a_conversation",
+                "trace.TraceTests.test_much",
+                "trace.TraceTests.test_forged_lines",
             ),
-            not_yet("S096", "Without a trace not a byte of plaintext is in the log.", note="not looked at yet"),
+            works(
+                "S096",
+                "Without a trace not a byte of plaintext is in the log.",
+                "trace.TraceTests.test_no_plaintext_without_trace",
+                "trace.TraceTests.test_not_wanted",
+            ),
             works(
                 "S097",
                 "Exactly as many bytes as were asked for; the rest needs no word of the kernel.",
@@ -815,7 +834,13 @@ SECTIONS: Final = (
                 "sslvc_data.WriteTests.test_reset_while_writing",
                 "oddities.DataOddityTests.test_o8_a_failed_write_is_an_error",
             ),
-            not_yet("S110", "Calls to write are counted.", note="there is no registry of statistics"),
+            works(
+                "S110",
+                "Writes are counted: connections found on the write list, and system calls that found no room.",
+                "statistics.NetTests.test_turns",
+                "statistics.NetTests.test_no_room_to_write",
+                note="Not each piece (calls_to_write): that would cost every write an increment.",
+            ),
             works(
                 "S111",
                 "WRITE_READY and WRITE_COMPLETE as over TCP.",
@@ -836,7 +861,15 @@ SECTIONS: Final = (
                 "sslvc.LifeTests.test_any_order",
                 "unixvc.CloseTests.test_close_of_another",
             ),
-            not_yet("S114", "Failures of TLS are counted, by their kind.", note="there is no registry of statistics"),
+            works(
+                "S114",
+                "Failures of TLS are counted, each by its kind.",
+                "statistics_tls.FailureTests.test_alerts_of_clients",
+                "statistics_tls.FailureTests.test_what_clients_do",
+                "statistics_tls.FailureTests.test_peers_that_leave",
+                "statistics_tls.FailureTests.test_ends",
+                "statistics_tls.FailureTests.test_a_flood",
+            ),
         ),
     ),
     Section(
@@ -955,7 +988,12 @@ SECTIONS: Final = (
                 note="By OpenSSL's own cache and by tickets. A cache of one's own, shared by several programs, would "
                 "need SSL_CTX_sess_set_get_cb, which pyOpenSSL does not have.",
             ),
-            not_yet("S137", "The trace towards an origin names the client.", note="there is no wire trace"),
+            works(
+                "S137",
+                "The trace towards an origin names the client.",
+                "trace.TraceTests.test_origin",
+                "trace.TraceTests.test_origin_fails",
+            ),
             works(
                 "S138",
                 "TLS is entered at two places, the head of a read and of a write; nothing above knows of it.",
@@ -1428,8 +1466,13 @@ SECTIONS: Final = (
                 "throttle.ThrottleTests.test_change",
                 "oddities.NetOddityTests.test_o31_a_new_limit_applies_at_once",
             ),
-            not_yet(
-                "N104", "A limit for each address, with exceptions.", note="connections are not counted by address"
+            works(
+                "N104",
+                "So many connections for each address, with exceptions; counted, and told now and then.",
+                "accept.AcceptTests.test_per_client",
+                "perclient.ClientLimitTests.test_exempt",
+                "perclient.ClientLimitTests.test_alert",
+                "integration.counting.CountingTests.test_connections_of_one_address",
             ),
             works(
                 "N105",
@@ -1544,10 +1587,13 @@ SECTIONS: Final = (
         "Counting and configuring",
         "N140-N141",
         (
-            not_yet(
+            works(
                 "N140",
-                "Counters and gauges under Traffic Server's names, read and compared in one call.",
-                note="there is no registry",
+                "Counters, gauges and times of handshakes, by Traffic Server's names; read and compared in one call each.",
+                "statistics.RegistryTests.test_one_in_a_process",
+                "statistics.RegistryTests.test_difference",
+                "statistics.TableTests.test_names",
+                "statistics.TableTests.test_every_one_is_tested",
             ),
             works(
                 "N141",
@@ -1926,10 +1972,10 @@ SECTIONS: Final = (
                 "It is told as EOS, with clean_shutdown false.",
                 "sslvc_data.ReadTests.test_end_without_goodbye",
             ),
-            not_yet(
+            oddity(
                 "O50",
                 "Addresses that a limit should not hold for are refused.",
-                note="there is no limit for each address yet",
+                "They are let in, however many there are, and take nothing of what others may have.",
             ),
         ),
     ),

@@ -6,6 +6,7 @@ They show what a user or a peer can notice.  What lies behind is tested in more 
 """
 
 import errno
+import ipaddress
 import os
 import random
 import socket
@@ -44,6 +45,7 @@ from atstls.net import throttle as throttle_module
 from atstls.net.accept import _NoFactory
 from atstls.net.connection import AcceptOptions
 from atstls.net.cop import InactivityCop
+from atstls.net.perclient import ClientLimit
 from atstls.net.processor import NetProcessor
 from atstls.net.throttle import WARNING_SECONDS, Throttle
 from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL
@@ -1328,6 +1330,33 @@ class NetOddityTests(OverBothPolls):
             for port in ports:
                 port.cancel()
             poll.close()
+
+    def test_o50_who_is_exempt_is_not_limited(self) -> None:
+        """However many of an exempt network there are, they come in; and a slot is given back by who had one alone."""
+        networks = (ipaddress.ip_network("127.0.0.2/32"),)
+        clients = self.throttle.clients = ClientLimit(1, networks, seconds=self.reactor.seconds)
+
+        def arrive(accept: Any, host: str, count: int) -> list[socket.socket]:
+            dialled = []
+            for _ in range(count):
+                client = self.keep(socket.socket())
+                client.bind((host, 0))
+                client.connect(accept.port.socket.getsockname())
+                dialled.append(client)
+            return dialled
+
+        with self.listening() as accept:
+            arrive(accept, "127.0.0.2", 5)
+            self.reactor.turn_until(lambda: len(self.cont.log) == 5)
+            self.assertEqual((5, 0), (clients.connections["127.0.0.2"], self.moved.per_client_connections_throttled_in))
+            for expected in (1, 2, 3):
+                refused = arrive(accept, "127.0.0.3", 1 + (expected == 1))[-1]
+                self.reactor.turn_until(lambda n=expected: self.moved.per_client_connections_throttled_in == n)
+                self.assertEqual(b"", refused.recv(1))
+            self.assertEqual({"127.0.0.2": 5, "127.0.0.3": 1}, clients.connections)
+            for vc in self.cont.given:
+                vc.do_io_close()
+            self.assertEqual({}, clients.connections)
 
     def test_o44_one_that_always_has_more_starves_nobody(self) -> None:
         """A turn is one pass over those that were ready: others are read in it, and answered in it."""
