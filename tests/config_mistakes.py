@@ -289,37 +289,47 @@ site = site
 [listen a]
 port = 1
 flags = ssl, tr-pass, allow-plain
--> [listen a] flags: 'allow-plain, ssl, tr-pass' has two flags that contradict each other, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
+-> [listen a] flags: 'allow-plain, ssl, tr-pass' has two flags that contradict each other, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
 
 [listen a]
 port = 1
 flags = plain, allow-plain
--> [listen a] flags: 'allow-plain' has no use without ssl, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
+-> [listen a] flags: 'allow-plain' has no use without ssl, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
 
 [listen a]
 port = 1
 flags = allow-plain
--> [listen a] flags: 'allow-plain' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
+-> [listen a] flags: 'allow-plain' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
 
 [listen a]
 port = 1
 flags = pp
--> [listen a] flags: 'pp' is not available in this version, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
+-> [listen a] flags: 'pp' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
+
+[listen a]
+port = 1
+proxy_protocol_allowlist = 10.0.0.0/8
+-> [listen a] proxy_protocol_allowlist: no PROXY header is read here, allowed: with flags = ..., pp or pp-clnt
+
+[listen a]
+port = 1
+proxy_protocol_out = 3
+-> [listen a] proxy_protocol_out: 3 is out of range, allowed: a whole number, -1 to 2
 
 [listen a]
 port = 1
 flags = blind
--> [listen a] flags: 'blind' is not a flag, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
+-> [listen a] flags: 'blind' is not a flag, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
 
 [listen a]
 port = 1
 flags = plain, ssl
--> [listen a] flags: 'plain, ssl' has more than one of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
+-> [listen a] flags: 'plain, ssl' has more than one of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
 
 [listen a]
 port = 1
 flags =
--> [listen a] flags: '' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain
+-> [listen a] flags: '' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
 
 [listen a]
 port = 1

@@ -474,6 +474,9 @@ class ValueTests(ConfigurationTestCase):
             (ListenConfig, "backlog", "1", 1),
             (ListenConfig, "flags", "plain", frozenset({"plain"})),
             (ListenConfig, "flags", "allow-plain, ssl", frozenset({"ssl", "allow-plain"})),
+            (ListenConfig, "flags", "pp, plain, pp-clnt", frozenset({"plain", "pp", "pp-clnt"})),
+            (ListenConfig, "proxy_protocol_allowlist", "::1\nflags = ssl, pp", (network("::1"),)),
+            (ListenConfig, "proxy_protocol_out", "0", 0),
             (ListenConfig, "alpn", "", ()),
             (ListenConfig, "site", "site", Route(RouteKind.SITE, path=here / "site")),
             (ListenConfig, "forward_route", "A.example:80", Route(RouteKind.FORWARD, target=("a.example", 80))),
@@ -500,6 +503,7 @@ class ValueTests(ConfigurationTestCase):
             (SNIConfig, "server_cipher_suite", "", ""),
             (SNIConfig, "ssl_ticket_enabled", "1", True),
             (SNIConfig, "client_cert", "both.pem", here / "both.pem"),
+            (SNIConfig, "proxy_protocol_out", "2", 2),
             (SNIConfig, "inbound_port_ranges", "443, 8000-8999", ((443, 443), (8000, 8999))),
         ]
         for point in HookPoint:

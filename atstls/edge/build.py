@@ -163,6 +163,12 @@ def build(configuration: Configuration, machinery: Machinery, file: str = "") ->
     return _Builder(configuration, machinery, file or str(configuration.path or "built-in default")).plan()
 
 
+def plain_policy(handshake_timeout_seconds: float = 30) -> ServerPolicy:
+    """For who says by a header whom he passes on, and then speaks no TLS: all that is asked of him is that in time."""
+    context = front_context(ServerSettings(), select_alpn=select_alpn, check_server_name=check_server_name)
+    return ServerPolicy(context, CertificateTable(), handshake_timeout_seconds)
+
+
 def origin_options(net: NetConfig) -> NetVCOptions:
     """What connections to other hosts should be."""
     return NetVCOptions(
@@ -351,7 +357,10 @@ class _Builder:
             destination = self._destination(section, listen.route, listen, plain=True)
             if destination is None:
                 return None
-            return ListenerPlan(listen, RouteTable(Rule(section, listen.route.kind, destination), {}))
+            policy = None
+            if listen.proxied:
+                policy = plain_policy(self.configuration.ssl.handshake_timeout_in)
+            return ListenerPlan(listen, RouteTable(Rule(section, listen.route.kind, destination, policy), {}))
         settings = self._server_settings(listen)
         default = self._rule(section, listen, None, settings)
         rules = [
@@ -410,7 +419,7 @@ class _Builder:
             policy,
             offered_names(listen.alpn, None if sni is None else sni.http2, route.kind, destination),
             None if sni is None else sni.ip_allow,
-            self._blind(whose, route, listen, destination),
+            self._blind(whose, route, listen, sni, destination),
             in_clear=settings.client_verification is not ClientVerification.REQUIRED,
         )
 
@@ -429,11 +438,11 @@ class _Builder:
         )
 
     def _blind(
-        self, section: str, route: Route, listen: ListenConfig, destination: IContinuation
+        self, section: str, route: Route, listen: ListenConfig, sni: SNIConfig | None, destination: IContinuation
     ) -> IContinuation | None:
         """Who passes on what is not to be touched: tunnels that hooks have asked for, and what is not TLS."""
         if route.kind is RouteKind.PARTIAL_BLIND:
-            return self._destination(section, route, listen, plain=True, through=True)
+            return self._destination(section, route, listen, sni=sni, plain=True, through=True)
         return destination if route.kind in ROUTES_ONWARD else None
 
     # Destinations.
@@ -449,7 +458,12 @@ class _Builder:
         through: bool = False,
     ) -> IContinuation | None:
         # Rules for several listeners share their destinations.  What holds towards origins is part of it.
+        proxy_out = listen.proxy_protocol_out
+        if sni is not None and sni.proxy_protocol_out is not None:
+            proxy_out = sni.proxy_protocol_out
         key: tuple[object, ...] = (section, route, plain, through)
+        if route.kind in ROUTES_ONWARD:
+            key += (proxy_out,)
         hooks: Hooks = ()
         if route.kind is RouteKind.PARTIAL_BLIND and not through:
             hooks = tuple(pair for pair in self._hooks[listen.name] if pair[0] in OUTBOUND_POINTS)
@@ -459,7 +473,7 @@ class _Builder:
         if key not in self._destinations:
             place = f"{section} {route.kind.value}" if route.kind is not RouteKind.WELCOME else section
             self._destinations[key] = self._tried(
-                place, lambda: self._new_destination(place, route, sni, plain, hooks, through)
+                place, lambda: self._new_destination(place, route, sni, plain, hooks, through, proxy_out)
             )
         return self._destinations[key]
 
@@ -471,6 +485,7 @@ class _Builder:
         plain: bool,
         hooks: Hooks,
         through: bool,
+        proxy_out: int,
     ) -> IContinuation:
         reactor = self.machinery.reactor
         if route.kind is RouteKind.WELCOME:
@@ -492,6 +507,7 @@ class _Builder:
                 self._client_options,
                 connect_seconds,
                 half_close_seconds,
+                proxy_out=proxy_out,
                 policies=self._policies_for_origins(sni, hooks),
                 name=None if route.target is None else route.target[0],
             )
@@ -503,6 +519,7 @@ class _Builder:
             connect_seconds,
             half_close_seconds,
             blind=plain,
+            proxy_out=proxy_out,
         )
 
     def _protocol(self, factory: Any) -> IContinuation:

@@ -316,6 +316,9 @@ class _Loader:
         if "tr-pass" in listen.flags and listen.route.kind not in ROUTES_ONWARD:
             onward = ", ".join(kind.value for kind in ROUTES_ONWARD)
             self._complain(section, "tr-pass without a host to pass on to", "flags", allowed=f"with one of {onward}")
+        if "proxy_protocol_allowlist" in section.entries and not listen.proxied:
+            wrong = "no PROXY header is read here"
+            self._complain(section, wrong, "proxy_protocol_allowlist", allowed="with flags = ..., pp or pp-clnt")
         if first in values and first != "port":
             self._is_first(section, (first, values[first]), first)
         # Port 0 is another port each time; and of an interface that cannot be read nothing is known.

@@ -20,7 +20,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.systemd import ListenFDs
 
-from atstls.edge.build import ListenerPlan, Machinery
+from atstls.edge.build import ListenerPlan, Machinery, plain_policy
 from atstls.edge.config import ListenConfig, NetConfig
 from atstls.edge.places import RouteKind, join_port
 from atstls.edge.routes import RouteAccept
@@ -29,6 +29,7 @@ from atstls.net.accept import NetAccept
 from atstls.net.connection import AcceptOptions
 from atstls.session.nextprotocol import SSLNextProtocolAccept
 from atstls.ssl.accept import SSLNetAccept
+from atstls.ssl.proxied import ProxiedNetAccept, ProxyDemands
 from atstls.tls.hooks import HookPoint, HookSet
 from atstls.tls.policy import ServerPolicy
 
@@ -117,6 +118,7 @@ class Listener(Service):
         self._machinery = machinery
         self._net = net
         self._passed = passed
+        self._plain_policy: ServerPolicy | None = None
 
     @property
     def plan(self) -> ListenerPlan:
@@ -172,20 +174,30 @@ class Listener(Service):
 
     def _open(self, options: AcceptOptions) -> NetAccept:
         route = RouteAccept(lambda: self.plan.table)
-        if "plain" in self.plan.config.flags:
+        config = self.plan.config
+        flags = config.flags
+        if "plain" in flags and not config.proxied:
             return self._machinery.plain.accept(route, options)
-        flags = self.plan.config.flags
         protocols = SSLNextProtocolAccept(
             route, transparent_passthrough="tr-pass" in flags, allow_plain="allow-plain" in flags
         )
         # The one registered last is the preferred one.  Each connection is offered what its rule says, of these.
         for name in reversed(self.plan.table.default.offered):
             protocols.register_endpoint(name, route)
-        return self._machinery.tls.accept_tls(protocols, options, self._policy, self._hooks())
+        if not config.proxied:
+            return self._machinery.tls.accept_tls(protocols, options, self._policy, self._hooks())
+        demands = ProxyDemands(config.proxy_protocol_allowlist, "pp-clnt" in flags, "plain" in flags)
+        machinery = self._machinery
+        accept = ProxiedNetAccept(
+            machinery.handler, protocols, options, machinery.throttle, self._policy, self._hooks(), demands
+        )
+        accept.listen()
+        return accept
 
     def _policy(self) -> ServerPolicy:
         policy = self.plan.table.default.policy
-        assert policy is not None
+        if policy is None:  # without TLS, where a header may come first
+            policy = self._plain_policy = self._plain_policy or plain_policy()
         return policy
 
     def _decide(self, vc: Any) -> Any:

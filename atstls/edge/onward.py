@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from atstls.edge.places import join_port
+from atstls.edge.proxyout import PROXY_OUT_NONE, introduction
 from atstls.edge.tunnels import tally_tunnel
 from atstls.events import (
     EVENT_DONE,
@@ -52,6 +53,8 @@ class Onward:
     @ivar processor: makes the other connection.
     @ivar address: of the other host; its name is resolved anew each time.
     @ivar options: for the other connection.
+    @ivar proxy_out: the version of the PROXY protocol in which the other host is told of the client, as in
+        L{atstls.edge.proxyout}.
     @ivar blind: nobody here looks at the bytes, and a connection without TLS may be spliced by the kernel.
     """
 
@@ -62,6 +65,7 @@ class Onward:
     connect_seconds: float = 30
     half_close_seconds: float = HALF_CLOSE_SECONDS
     blind: bool = False
+    proxy_out: int = PROXY_OUT_NONE
 
     def handle_event(self, event: int, data: Any) -> int:
         """NET_EVENT_ACCEPT, with a connection whose handshake is done."""
@@ -72,7 +76,9 @@ class Onward:
 
     def options_for(self, vc: Any) -> NetVCOptions:
         """What the connection should be that is made for C{vc}."""
-        return self.options
+        if self.proxy_out == PROXY_OUT_NONE:
+            return self.options
+        return evolve(self.options, first_bytes=introduction(vc, self.proxy_out))
 
     def objection(self, vc: Any, origin: Any) -> str | None:
         """
@@ -105,7 +111,8 @@ class OnwardTLS(Onward):
         policy = self.policies.get(protocol) or self.policies[None]
         asked_for = getattr(vc, "server_name", None)
         origin_trace = vc.peer_name() if vc.get_ssl_trace() else None
-        return evolve(self.options, sni_servername=asked_for or self.name, origin_trace=origin_trace, tls=policy)
+        options = super().options_for(vc)
+        return evolve(options, sni_servername=asked_for or self.name, origin_trace=origin_trace, tls=policy)
 
     def objection(self, vc: Any, origin: Any) -> str | None:
         """See L{Onward.objection}."""

@@ -34,6 +34,7 @@ from atstls.edge.values import (
     Flags,
     IPNetwork,
     Networks,
+    OrNothing,
     PortRanges,
     ProtocolNames,
     Switch,
@@ -43,6 +44,8 @@ from atstls.edge.values import (
 )
 from atstls.tls.contexts import ClientVerification
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
+
+PROXY_OUT: Final = Whole(-1, 2)
 
 CLIENT_VERIFICATIONS: Final = {
     "NONE": ClientVerification.NONE,
@@ -108,10 +111,27 @@ class ListenConfig(Routes, HookKeys):
     backlog: int = key("backlog", Whole(1), 4096, "How many connections may wait to be accepted. Ours.")
     flags: frozenset[str] = key(
         "flags",
-        Flags(("ssl", "plain"), ("tr-pass", "allow-plain"), ("pp",)),
+        Flags(("ssl", "plain"), ("tr-pass", "allow-plain"), ("pp", "pp-clnt")),
         frozenset(("ssl",)),
         "What comes in: TLS, or bytes that are not encrypted. With ssl, what does not begin as TLS is refused; with "
-        "tr-pass it is passed on untouched to where the route leads; with allow-plain it is served in clear.",
+        "tr-pass it is passed on untouched to where the route leads; with allow-plain it is served in clear. With pp a "
+        "header of the PROXY protocol may come first; with pp-clnt the client is who that says, also for ip_allow and "
+        "in the log.",
+    )
+    proxy_protocol_allowlist: tuple[IPNetwork, ...] | None = key(
+        "proxy_protocol_allowlist",
+        OrNothing(Networks()),
+        None,
+        "The addresses from which a header of the PROXY protocol may come, with pp or pp-clnt; who sends one from "
+        "elsewhere is closed. Empty is everywhere. From http.proxy_protocol_allowlist.",
+    )
+    proxy_protocol_out: int = key(
+        "proxy_protocol_out",
+        PROXY_OUT,
+        -1,
+        "Whether the next host is told of the client by a header of the PROXY protocol, before anything else: -1 is "
+        "no; 1 and 2 are the versions; 0 is the version in which we were told, and no when we were not. From "
+        "http.proxy_protocol_out.",
     )
     alpn: tuple[bytes, ...] = key(
         "alpn",
@@ -119,6 +139,11 @@ class ListenConfig(Routes, HookKeys):
         (b"h2", b"http/1.1"),
         "The protocols spoken inside TLS, the preferred one first; empty is no ALPN. Ours.",
     )
+
+    @property
+    def proxied(self) -> bool:
+        """May a header of the PROXY protocol come first?"""
+        return not self.flags.isdisjoint(("pp", "pp-clnt"))
 
     @property
     def route(self) -> Route:
@@ -213,6 +238,7 @@ class SNIConfig(Routes):
     )
     client_cert: Path | None = key("client_cert", File(), None, "As client.cert.filename of [ssl].")
     client_key: Path | None = key("client_key", File(), None, "As client.private_key.filename of [ssl].")
+    proxy_protocol_out: int | None = key("proxy_protocol_out", PROXY_OUT, None, "As in [listen].")
     inbound_port_ranges: tuple[tuple[int, int], ...] | None = key(
         "inbound_port_ranges",
         PortRanges(),

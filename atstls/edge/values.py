@@ -393,26 +393,25 @@ class Flags(Kind[frozenset[str]]):
 
     @ivar one_of: exactly one of these must be there.
     @ivar beside: at most one of these may be there beside the first of C{one_of}.
-    @ivar later: words of the grammar that this version cannot do.
+    @ivar more: any of these may be there with anything.
     """
 
     one_of: tuple[str, ...]
     beside: tuple[str, ...]
-    later: tuple[str, ...]
+    more: tuple[str, ...]
     noun = "a list of flags"
 
     @property
     def span(self) -> str:
-        return f"exactly one of {', '.join(self.one_of)}; with {self.one_of[0]} at most one of {', '.join(self.beside)}"
+        beside = f"with {self.one_of[0]} at most one of {', '.join(self.beside)}"
+        return f"exactly one of {', '.join(self.one_of)}; {beside}; any of {', '.join(self.more)}"
 
     def convert(self, text: str) -> frozenset[str]:
         return frozenset(items_of(text))
 
     def check(self, value: frozenset[str]) -> None:
         for flag in sorted(value):
-            if flag in self.later:
-                raise ValueError(f"{shown(flag)} is not available in this version")
-            if flag not in (*self.one_of, *self.beside):
+            if flag not in (*self.one_of, *self.beside, *self.more):
                 raise ValueError(f"{shown(flag)} is not a flag")
         written = shown(self.write(value))
         number = len(value.intersection(self.one_of))

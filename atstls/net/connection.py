@@ -34,6 +34,7 @@ class NetVCOptions:
     @ivar sockopt_flags: SOCK_OPT_… added together.
     @ivar packet_mark: SO_MARK where the system has it; 0 for none.
     @ivar packet_tos: IP_TOS or IPV6_TCLASS; 0 for none.
+    @ivar first_bytes: sent in clear before anything else, TLS included; at most 64 KiB and a little.
     @ivar sni_servername: outbound TLS: the name to ask for, and to find in the certificate.
     @ivar origin_trace: outbound TLS: the client for whom it is made, as the log calls it, when what is said with it is
         to be written to the log; C{None}: it is not.
@@ -46,6 +47,7 @@ class NetVCOptions:
     sockopt_flags: int = SOCK_OPT_NO_DELAY
     packet_mark: int = 0
     packet_tos: int = 0
+    first_bytes: bytes = b""
     sni_servername: str | None = None
     origin_trace: str | None = None
     tls: Any = field(default=None, repr=False)

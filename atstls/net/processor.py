@@ -34,6 +34,7 @@ from atstls.interfaces import IContinuation, INetProcessor
 from atstls.net.accept import NetAccept
 from atstls.net.connection import AcceptOptions, Address, NetVCOptions, begin_connect, is_ip, open_socket
 from atstls.net.handler import NetHandler
+from atstls.net.introduced import IntroducedNetVConnection
 from atstls.net.throttle import Throttle
 from atstls.net.unixvc import UnixNetVConnection
 
@@ -67,7 +68,7 @@ class NetProcessor:
 
     def allocate_client_vc(self, options: NetVCOptions) -> UnixNetVConnection:
         """A fresh connection, to be made by us."""
-        vc = self.allocate_vc()
+        vc = IntroducedNetVConnection(self.nh) if options.first_bytes else self.allocate_vc()
         vc.is_client = True
         vc.options = options
         return vc

@@ -60,6 +60,7 @@ from atstls.net.connection import Address, NetVCOptions, reapply_options, reset_
 from atstls.net.handler import NetHandler
 from atstls.net.migration import HeldConnection, check_can_leave, give_to, take_away
 from atstls.net.oob import OutOfBand
+from atstls.net.proxyheader import ProxyHeader
 from atstls.statistics import Counters, counters
 
 WOULD_BLOCK: Final = 0
@@ -110,6 +111,9 @@ class UnixNetVConnection:
         "active_timeout_in", "next_activity_timeout_at", "nh", "on_free", "options", "read", "read_ended", "read_hup",
         "read_shut", "ready", "recursion", "socket", "submit_time", "write", "write_shut",
     )  # fmt: skip
+
+    proxy_header: ProxyHeader | None = None
+    """What a load balancer in front of us says about the client; C{None}: nothing, or there is none."""
 
     says_goodbye = False
     """Is there more to an orderly end than closing the socket?"""
@@ -939,6 +943,11 @@ class UnixNetVConnection:
                 return None
             self._local = name[:2] if isinstance(name, tuple) else name
         return self._local
+
+    def get_effective_remote_addr(self) -> Address | None:
+        """Who the client is: the source in C{proxy_header} where there is one, else the peer."""
+        header = self.proxy_header
+        return self.get_remote_addr() if header is None or header.source is None else header.source
 
     def set_remote_addr(self, address: Address) -> None:
         """Say that the peer is C{address}, as a load balancer in between may know better than the socket."""

@@ -14,6 +14,7 @@ from atstls.net.processor import NetProcessor
 from atstls.net.throttle import Throttle
 from atstls.net.unixvc import UnixNetVConnection
 from atstls.ssl.accept import SSLNetAccept
+from atstls.ssl.introduced import IntroducedSSLNetVConnection
 from atstls.ssl.sslvc import NO_HOOKS, SSLNetVConnection
 from atstls.tls.hooks import HookSet
 from atstls.tls.policy import ClientPolicy, ServerPolicy
@@ -51,7 +52,8 @@ class SSLNetProcessor(NetProcessor):
         """
         policy = options.tls or self.client_policy
         assert isinstance(policy, ClientPolicy), "an outbound TLS connection needs a policy"
-        vc = SSLNetVConnection(self.nh, policy)
+        kind = IntroducedSSLNetVConnection if options.first_bytes else SSLNetVConnection
+        vc = kind(self.nh, policy)
         vc.is_client = True
         vc.options = options
         vc.hooks = self.client_hooks if policy.hooks is None else policy.hooks

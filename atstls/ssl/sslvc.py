@@ -480,7 +480,7 @@ class SSLNetVConnection(TraceableNetVConnection):
             table = policy.certificates
             found = table.find_by_name(self.server_name)
             if found is None and not (policy.strict_server_name and self.server_name):
-                address = self.get_local_addr()
+                address = self.certificate_addr()
                 found = table.find_by_address(address if isinstance(address, tuple) else None) or table.default
             if found is None:
                 reason = f"no certificate for {self.server_name or 'a client that sends no name'}"
@@ -492,6 +492,10 @@ class SSLNetVConnection(TraceableNetVConnection):
             self._fail(HandshakeFailed(f"no protocol in common with {offered}", alerts.NO_APPLICATION_PROTOCOL))
             return
         self._ask_hooks(HookPoint.CERT, self._certificate_chosen)
+
+    def certificate_addr(self) -> Address | None:
+        """Where the client has connected to, for a certificate that is for an address."""
+        return self.get_local_addr()
 
     def _certificate_chosen(self) -> None:
         if self.hook_op == TUNNEL_OP:
