@@ -18,7 +18,7 @@ from atstls.ssl.accept import SSLNetAccept
 from atstls.ssl.processor import SSLNetProcessor
 from atstls.ssl.sslvc import NO_HOOKS, SSLNetVConnection
 from atstls.tls.engine import CffiEngine
-from tests.support import RecordingContinuation, open_descriptors
+from tests.support import RecordingContinuation, what_descriptors_are
 from tests.tlssupport import OverTLS, TLSPeer, client_policy, hook_set, issue, server_policy
 
 
@@ -30,9 +30,8 @@ class ProcessorTests(OverTLS):
     def setUp(self) -> None:
         super().setUp()
         # Twisted reserves a descriptor when it listens for the first time.
-        before = open_descriptors()
         self.processor().accept_tls(RecordingContinuation(), AcceptOptions(), server_policy).cancel()
-        self._descriptors += open_descriptors() - before
+        self._descriptors = set(what_descriptors_are().items())
 
     def processor(self, **more: Any) -> SSLNetProcessor:
         return SSLNetProcessor(self.handler, **more)
