@@ -19,7 +19,7 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,10 +27,12 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
 from benchmarks.candidates import PEERS, START, CannotStart, Lab, Running, descriptors, version  # noqa: E402 (see above)
-from benchmarks.loads import FRESH, WORK, Options, Unfit  # noqa: E402
+from benchmarks.loads import FRESH, WORK, Options, Unfit, Work  # noqa: E402
 from benchmarks.report import US, Report, host, into_readme, today, versions  # noqa: E402
 
 README = ROOT / "README.md"
+
+Start = Callable[[Lab], Running]
 
 USUAL = tuple(name for name in WORK if name != "crowd")
 """What is done unless asked otherwise; a crowd takes a minute for each edge."""
@@ -41,16 +43,26 @@ def tell(words: str) -> None:
     print(f"# {words}", file=sys.stderr, flush=True)
 
 
-def measure(works: list[str], peers: list[str], rounds: int, options: Options) -> Report:
+def measure(
+    works: list[str],
+    peers: list[str],
+    rounds: int,
+    options: Options,
+    start: Mapping[str, Start] = START,
+    known: Mapping[str, Work] = WORK,
+) -> Report:
     """
     All C{works} on atstls and on C{peers}, in turn, C{rounds} times.
 
     What cannot be started or done is told and left out.
+
+    @param start: how each is started, by name.
+    @param known: how each kind of work is done.
     """
     more_descriptors()
     lab = Lab(options.mib, options.pure)
     try:
-        candidates = list(startable(lab, [US, *peers]))
+        candidates = list(startable(lab, [US, *peers], start))
         numbers = {name: version(name) for name in candidates if name != US}
         how = f"medians of {rounds} rounds" if rounds > 1 else "one round"
         report = Report(today(), host(), how, versions() | {name: number for name, number in numbers.items() if number})
@@ -60,8 +72,8 @@ def measure(works: list[str], peers: list[str], rounds: int, options: Options) -
                 for name in candidates if turn % 2 == 0 else reversed(candidates):
                     tell(f"{work}, round {turn + 1}: {name}")
                     try:
-                        with fresh(lab, name) if work in FRESH else kept(lab, name, lasting) as edge:
-                            for row, figure in WORK[work](edge, options).items():
+                        with fresh(lab, start[name]) if work in FRESH else kept(lab, name, start, lasting) as edge:
+                            for row, figure in known[work](edge, options).items():
                                 report.add(row, name, figure)
                     except (Unfit, CannotStart, OSError) as exc:
                         tell(f"{name}, {work}: {exc}")
@@ -70,11 +82,11 @@ def measure(works: list[str], peers: list[str], rounds: int, options: Options) -
         lab.close()
 
 
-def startable(lab: Lab, names: list[str]) -> Iterator[str]:
+def startable(lab: Lab, names: list[str], start: Mapping[str, Start]) -> Iterator[str]:
     """Those that come up here."""
     for name in names:
         try:
-            START[name](lab).stop()
+            start[name](lab).stop()
         except (CannotStart, OSError) as exc:
             tell(f"{name} is left out: {exc}")
         else:
@@ -82,9 +94,9 @@ def startable(lab: Lab, names: list[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def fresh(lab: Lab, name: str) -> Iterator[Running]:
+def fresh(lab: Lab, start: Start) -> Iterator[Running]:
     """A process of its own for this one measurement."""
-    edge = START[name](lab)
+    edge = start(lab)
     try:
         time.sleep(1)
         yield edge
@@ -93,11 +105,11 @@ def fresh(lab: Lab, name: str) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def kept(lab: Lab, name: str, lasting: dict[str, Running]) -> Iterator[Running]:
+def kept(lab: Lab, name: str, start: Mapping[str, Start], lasting: dict[str, Running]) -> Iterator[Running]:
     """The process that does all of the work that is left."""
     edge = lasting.get(name)
     if edge is None:
-        edge = lasting[name] = START[name](lab)
+        edge = lasting[name] = start[name](lab)
         time.sleep(1)
     yield edge
 

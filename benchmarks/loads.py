@@ -230,6 +230,74 @@ def lone(edge: Running, options: Options) -> Figures:
     return {"lone": _requests(edge, options, 1, "1k")}
 
 
+# Messages.
+
+MESSAGE = b"m" * 64
+SEVERAL = 32
+
+
+def _exact(sock: ssl.SSLSocket, buffer: memoryview, size: int) -> None:
+    got = 0
+    while got < size:
+        more = sock.recv_into(buffer, min(size - got, len(buffer)))
+        if not more:
+            raise Unfit(f"the echo ended after {got} of {size} bytes")
+        got += more
+
+
+def echo(edge: Running, options: Options) -> Figures:
+    """A long way there and back, 256 KiB at a time."""
+    door, context, buffer = door_of(edge, "echo"), client_context(), room()
+    block = bytes(range(256)) * 1024
+    before = edge.cpu_seconds()
+    with knock(door, context) as sock:
+        for _ in range((options.mib << 20) // len(block)):
+            sock.sendall(block)
+            _exact(sock, buffer, len(block))
+    return {"echo": used(edge, before) * 1024 / options.mib}
+
+
+def _messages(edge: Running, options: Options, connections: int) -> float:
+    """All send, and then all are answered; CPU for each message."""
+    door, context, buffer = door_of(edge, "echo"), client_context(), room()
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(knock(door, context)) for _ in range(connections)]
+        before = edge.cpu_seconds()
+        deadline = time.monotonic() + options.seconds
+        rounds = 0
+        while time.monotonic() < deadline:
+            for sock in socks:
+                sock.sendall(MESSAGE)
+            for sock in socks:
+                _exact(sock, buffer, len(MESSAGE))
+            rounds += 1
+        return used(edge, before) / (rounds * connections) * 1e6
+
+
+def message(edge: Running, options: Options) -> Figures:
+    """64 bytes there and back, again and again, over one connection."""
+    return {"message": _messages(edge, options, 1)}
+
+
+def messages(edge: Running, options: Options) -> Figures:
+    """The same over 32."""
+    return {"messages": _messages(edge, options, SEVERAL)}
+
+
+def greet(edge: Running, options: Options) -> Figures:
+    """A connection for each message, none resumed."""
+    door, context, buffer = door_of(edge, "echo"), client_context(), room()
+    before = edge.cpu_seconds()
+    deadline = time.monotonic() + options.seconds
+    count = 0
+    while time.monotonic() < deadline:
+        with knock(door, context) as sock:
+            sock.sendall(MESSAGE)
+            _exact(sock, buffer, len(MESSAGE))
+        count += 1
+    return {"greet": used(edge, before) / count * 1e6}
+
+
 # Silence.
 
 
@@ -311,6 +379,14 @@ WORK: dict[str, Work] = {
     "crowd": crowd,
 }
 
+ECHO: dict[str, Work] = {
+    "echo": echo,
+    "message": message,
+    "messages": messages,
+    "greet": greet,
+}
+"""What is done to a server that sends back what comes."""
+
 FRESH = ("idle", "crowd")
 """Work that begins with a process in which nothing has happened yet: one that has freed memory would show less."""
 
@@ -325,6 +401,10 @@ UNITS = {
     "tunnel": "CPU s/GiB",
     "crowd": "KiB a connection",
     "silence": "CPU ms in 10 s",
+    "echo": "CPU s/GiB",
+    "message": "CPU µs/message",
+    "messages": "CPU µs/message",
+    "greet": "CPU µs/connection",
 }
 
 WORDS = {
@@ -338,4 +418,8 @@ WORDS = {
     "tunnel": "a download passed on as TLS",
     "crowd": "so many silent connections, memory",
     "silence": "so many silent connections, time",
+    "echo": "there and back, both counted once",
+    "message": "64 bytes there and back, one connection",
+    "messages": "64 bytes there and back, 32 connections",
+    "greet": "full handshake and one message",
 }

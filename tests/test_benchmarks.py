@@ -18,10 +18,10 @@ from xml.etree import ElementTree
 from twisted.trial.unittest import SynchronousTestCase
 
 from atstls.eventsystem.iobuffer import empty_pool, pooled_bytes
-from benchmarks import calls, edge, loads
+from benchmarks import calls, edge, endpoints, loads
 from benchmarks.calls import Connections, Requests, read_trace, system_calls
 from benchmarks.candidates import PEERS, START, Door, Running
-from benchmarks.loads import UNITS, WORDS, WORK, Options, Unfit
+from benchmarks.loads import ECHO, UNITS, WORDS, WORK, Options, Unfit
 from benchmarks.report import BEGIN, COLOURS, END, Report, into_readme, kind
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -168,9 +168,11 @@ class ReportTests(SynchronousTestCase):
 
     def test_everything_has_its_words(self) -> None:
         """No work without a unit, no edge without a colour."""
-        self.assertEqual(set(WORK) | {"silence"}, set(UNITS))
+        self.assertEqual(set(WORK) | set(ECHO) | {"silence"}, set(UNITS))
         self.assertEqual(set(UNITS), set(WORDS))
         self.assertEqual(set(START), set(COLOURS))
+        self.assertLessEqual(set(endpoints.START), set(COLOURS))
+        self.assertLessEqual(set(endpoints.GOALS), set(endpoints.ENDPOINT_WORK))
         self.assertEqual("crowd", kind("crowd 1000"))
 
 
@@ -192,6 +194,27 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual([], edge.names("none", PEERS))
         exc = self.assertRaises(edge.argparse.ArgumentTypeError, edge.names, "nginx,ngnix", PEERS)
         self.assertIn("ngnix: not one of", str(exc))
+
+    def test_endpoints(self) -> None:
+        """benchmarks/endpoints.py: both servers do all of the work, and what has a goal is told with it."""
+        if not Path("/proc/self/schedstat").exists():
+            self.skipTest("there is no /proc/PID/schedstat")
+        kept = Path(self.mktemp())
+        works = ["bulk", "upload", "conn", "echo", "message", "messages", "greet"]
+        amounts = ["--rounds", "1", "--seconds", "0.1", "--mib", "2", "--pure", "--json", str(kept)]
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "benchmarks" / "endpoints.py"), *amounts, "--work", ",".join(works)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+        self.assertEqual(0, done.returncode, done.stderr + done.stdout)
+        figures = Report.from_json(kept.read_text(encoding="utf-8")).figures
+        self.assertEqual({work: {"atstls", "twisted"} for work in works}, {row: set(figures[row]) for row in figures})
+        for work in endpoints.GOALS:
+            self.assertIn(f"\n{work}: ", done.stdout.partition("of twisted's CPU time:")[2])
 
     def test_without_anybody(self) -> None:
         """It runs without a peer, without nginx and without wrk, and every figure is there."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_64K, BUFFER_SIZE_INDEX_256K, buffer_size
+from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_128K, BUFFER_SIZE_INDEX_256K, buffer_size
 from atstls.net.cop import LOST_SECONDS
 from atstls.net.handler import TURNS_A_RUN, WIRE_BYTES
 from atstls.session.protocol import HIGH_WATER_BYTES
@@ -245,7 +245,7 @@ class FigureTests(SynchronousTestCase):
             2 * block + tls,
             2 * block + 2 * tls,
             kib(PIPE_BYTES),
-            kib(buffer_size(BUFFER_SIZE_INDEX_64K)) + kib(HIGH_WATER_BYTES) + tls,
+            kib(buffer_size(BUFFER_SIZE_INDEX_128K)) + kib(HIGH_WATER_BYTES) + tls,
             kib(LIMIT_BYTES + RECEIVE_BYTES + LIMIT_BYTES),
         ]
         self.assertEqual(at_most, list(self.rows("so at the most, both directions stalled at once").values()))

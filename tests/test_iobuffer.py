@@ -18,6 +18,7 @@ from atstls.eventsystem.iobuffer import (
     BUFFER_SIZE_INDEX_4K,
     BUFFER_SIZE_INDEX_32K,
     BUFFER_SIZE_INDEX_64K,
+    BUFFER_SIZE_INDEX_128K,
     BUFFER_SIZE_INDEX_256K,
     POOLED_BYTES,
     IOBufferReader,
@@ -56,8 +57,14 @@ class PoolTests(SynchronousTestCase):
 
     def test_names_of_sizes(self) -> None:
         """The sizes that have names are what their names say."""
-        named = (BUFFER_SIZE_INDEX_4K, BUFFER_SIZE_INDEX_32K, BUFFER_SIZE_INDEX_64K, BUFFER_SIZE_INDEX_256K)
-        self.assertEqual([4, 32, 64, 256], [buffer_size(index) >> 10 for index in named])
+        named = (
+            BUFFER_SIZE_INDEX_4K,
+            BUFFER_SIZE_INDEX_32K,
+            BUFFER_SIZE_INDEX_64K,
+            BUFFER_SIZE_INDEX_128K,
+            BUFFER_SIZE_INDEX_256K,
+        )
+        self.assertEqual([4, 32, 64, 128, 256], [buffer_size(index) >> 10 for index in named])
 
     def test_block_comes_back(self) -> None:
         """A drained block is the next one to be taken, empty, without its neighbour."""
