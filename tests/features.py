@@ -1422,12 +1422,13 @@ SECTIONS: Final = (
             ),
             works("N092", "Cancelled, the port is free at once.", "accept.AcceptTests.test_cancel"),
             works("N093", "So many a turn, and then those who are in.", "accept.AcceptTests.test_some_a_turn"),
-            not_yet(
+            works(
                 "N094",
-                "Options of listening sockets: loopback only, buffers, flags, deferred accept, past the limits.",
+                "Listening sockets: loopback only, buffers, flags, deferred accept, a back door past the limits.",
                 "accept.AcceptTests.test_options",
                 "accept.AcceptTests.test_localhost_only",
-                note="there is no deferred accept and no back door",
+                "accept.AcceptTests.test_deferred",
+                "accept.AcceptTests.test_backdoor",
             ),
             works(
                 "N095",
@@ -1589,7 +1590,7 @@ SECTIONS: Final = (
         (
             works(
                 "N140",
-                "Counters, gauges and times of handshakes, by Traffic Server's names; read and compared in one call each.",
+                "Counters, gauges, handshake times, by Traffic Server's names; read and compared in one call each.",
                 "statistics.RegistryTests.test_one_in_a_process",
                 "statistics.RegistryTests.test_difference",
                 "statistics.TableTests.test_names",

@@ -242,6 +242,51 @@ class AcceptTests(OverBothPolls):
         ]
         self.assertEqual([0, 1, 10000, 12000, False], got)
 
+    def test_deferred(self) -> None:
+        """Who connects and says nothing is the kernel's affair for a while; with bytes he is ours at once (N094)."""
+        accept = self.listen(AcceptOptions(local_ip="127.0.0.1", defer_accept_seconds=30))
+        deferred = accept.port.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
+        self.assertGreaterEqual(deferred, 30)
+        silent, speaks = self.dial(accept, 2)
+        speaks.send(b"hello")
+        self.reactor.turn_until(lambda: self.cont.log)
+        self.reactor.settle()
+        (vc,) = self.cont.given
+        self.assertEqual(speaks.getsockname(), vc.get_remote_addr())
+        reader = new_empty_MIOBuffer().alloc_reader()
+        vc.do_io_read(self.cont, INT64_MAX, reader.buffer)
+        self.reactor.settle()
+        self.assertEqual(b"hello", reader.read())
+        silent.send(b"at last")
+        self.reactor.turn_until(lambda: len(self.cont.given) == 2)
+        unix = self.listen(AcceptOptions(unix_path=self.mktemp(), defer_accept_seconds=30))  # It is passed over there.
+        unix.cancel()
+
+    if not hasattr(socket, "TCP_DEFER_ACCEPT"):
+        test_deferred.skip = "this system has no deferred accept"  # type: ignore[attr-defined]
+
+    def test_backdoor(self) -> None:
+        """By one port an operator gets in when there are too many; not when descriptors are nearly gone (N094)."""
+        self.throttle.change(1)
+        self.throttle.clients = ClientLimit(1, seconds=self.reactor.seconds)
+        front = self.listen()
+        back = self.listen(AcceptOptions(local_ip="127.0.0.1", backdoor=True))
+        self.dial(front)
+        self.reactor.turn_until(lambda: self.cont.log)
+        (refused,) = self.dial(front)
+        self.assertTrue(self.is_closed_by_turning(refused))
+        self.dial(back, 3)
+        self.reactor.turn_until(lambda: len(self.cont.log) == 4)
+        self.assertEqual((["ACCEPT"] * 4, 4), (self.cont.events, len(self.handler.open_list)))
+        back._throttle.highest_in = 2
+        (refused,) = self.dial(back)
+        self.assertTrue(self.is_closed_by_turning(refused))
+
+    def is_closed_by_turning(self, client: socket.socket) -> bool:
+        before = self.moved.connections_throttled_in
+        self.reactor.turn_until(lambda: self.moved.connections_throttled_in > before)
+        return self.is_closed(client)
+
     def test_small_pieces_go_at_once(self) -> None:
         """Without being asked, an accepted socket does not wait to fill a packet."""
         accept = self.listen()

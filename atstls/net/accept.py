@@ -51,6 +51,8 @@ TRANSIENT: Final = 1
 OUT_OF_RESOURCES: Final = 0
 FATAL: Final = -1
 
+_DEFER_ACCEPT: Final = getattr(socket, "TCP_DEFER_ACCEPT", 0)
+
 _TRANSIENT = {errno.EAGAIN, errno.ECONNABORTED, errno.ECONNRESET, errno.EPIPE, errno.EINTR, errno.EPERM, errno.EPROTO}
 _RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSR}
 
@@ -162,7 +164,8 @@ class NetAccept(Action):
         self.port: Any = None
         self.accepted = 0
         self._allocate = allocate
-        self._throttle = throttle
+        # One without a limit; the last descriptors are kept by it as well.
+        self._throttle = Throttle(0) if options.backdoor else throttle
         self._reserve: Any = None
         self._out_of_descriptors = False
         self._resting: Any = None
@@ -189,6 +192,8 @@ class NetAccept(Action):
                 port.socket, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes,
                 tcp=port.socket.family != socket.AF_UNIX,
             )  # fmt: skip
+            if options.defer_accept_seconds and _DEFER_ACCEPT and port.socket.family != socket.AF_UNIX:
+                port.socket.setsockopt(socket.IPPROTO_TCP, _DEFER_ACCEPT, options.defer_accept_seconds)
         except (CannotListenError, OSError) as exc:
             if port is not None and port.connected:
                 _close(port)

@@ -69,6 +69,9 @@ class AcceptOptions:
     @ivar additional_accepts: accept so many more than one a turn; -1: up to L{atstls.net.accept.ACCEPTS_A_TURN}.
     @ivar f_callback_on_open: tell ACCEPT_SUCCEED or ACCEPT_FAILED from within C{accept}, instead of raising.
     @ivar localhost_only: listen on the loopback address, whatever C{local_ip} says.
+    @ivar backdoor: a port by which one gets in when there are too many connections already, of all or of one address.
+    @ivar defer_accept_seconds: whole seconds for which the kernel keeps a connection to itself until its first bytes
+        are there (TCP_DEFER_ACCEPT, where the system has it); 0: it does not.
     """
 
     local_ip: str = ""
@@ -79,6 +82,8 @@ class AcceptOptions:
     additional_accepts: int = -1
     f_callback_on_open: bool = False
     localhost_only: bool = False
+    backdoor: bool = False
+    defer_accept_seconds: int = 0
     recv_buffer_bytes: int = 0
     send_buffer_bytes: int = 0
     sockopt_flags: int = SOCK_OPT_NO_DELAY
