@@ -691,7 +691,8 @@ for each in spare:
 again = socket.socket()
 again.connect(address)
 reactor.settle(50)
-print(first, refused, len(cont.given) - first, all(client.recv(1) == b"" for client in clients[first:]))
+closed = all(client.recv(1) == b"" for client in clients[first:])
+print(first, refused, len(cont.given) - first, counters.total_accepts, closed)
 """
 
 
@@ -702,4 +703,4 @@ class DescriptorTests(SynchronousTestCase):
             [sys.executable, "-c", WITHOUT_DESCRIPTORS], capture_output=True, text=True, timeout=60,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}, check=False,
         )  # fmt: skip
-        self.assertEqual(("3 12 1 True\n", ""), (done.stdout, done.stderr))
+        self.assertEqual(("3 12 1 16 True\n", ""), (done.stdout, done.stderr))

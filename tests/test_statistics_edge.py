@@ -14,6 +14,8 @@ from atstls.edge.build import Machinery
 from atstls.edge.onward import Onward, OnwardTLS
 from atstls.edge.service import TLSEdgeService
 from atstls.edge.tunnels import look_at_tunnels
+from atstls.edge.ways import Forward, Reencrypt, Refuse, Serve, Tunnel
+from atstls.endpoints import ClientTLS
 from atstls.events import NET_EVENT_ACCEPT
 from atstls.net.connection import NetVCOptions
 from atstls.net.handler import look_at_connections
@@ -23,9 +25,12 @@ from atstls.session.splice import empty_pool
 from atstls.ssl.processor import SSLNetProcessor
 from atstls.ssl.sslvc import NOT_TLS_TUNNEL
 from atstls.statistics import registry
+from atstls.tls import alerts
+from atstls.tls.contexts import ClientSettings
 from atstls.tls.engine import CffiEngine
 from tests.support import HandReactor, reset, tcp_pair
-from tests.tlssupport import OverTLS, client_policy, hook_set
+from tests.test_ways import WaysTestCase, own
+from tests.tlssupport import VERSIONS, OverTLS, ca_file, client_policy, hook_set
 
 TUNNEL = "proxy.process.tunnel."
 NET = "proxy.process.net."
@@ -223,6 +228,88 @@ class TunnelTests(OverTLS):
 
 
 globals().update(TunnelTests.make_test_case_classes())
+
+
+class RunningEdgeTests(WaysTestCase):
+    """
+    An edge, as a program has it, and its clients.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        looks: Any = WeakKeyDictionary()
+        looks[self.edge.machinery.handler] = [look_at_connections, look_at_tunnels]
+        self.patch(registry, "_looks", looks)
+        self.before = self.edge.statistics.snapshot()
+
+    def moved(self, *names: str) -> tuple[Any, ...]:
+        """Values since then, of C{proxy.process}."""
+        moved = self.edge.statistics.snapshot() - self.before
+        return tuple(moved[f"proxy.process.{name}"] for name in names)
+
+    def test_every_way(self) -> None:
+        """
+        What came in is what was served, passed on or turned away; what was read is what was written; and in the end
+        nobody is there.
+        """
+        self.start()
+        self.edge.listen("plain", None, Serve(self.factory), port=0)
+        self.edge.listen("origin", own("c.example"), Serve(self.factory), port=0)
+        trusting = ClientTLS(ClientSettings(ca_file=ca_file()))
+        self.edge.listen(
+            "https",
+            own("a.example"),
+            {
+                "a.example": self.factory,
+                "b.example": Forward(f"127.0.0.1:{self.port('plain')}"),
+                "c.example": Reencrypt(f"127.0.0.1:{self.port('origin')}", trusting),
+                "d.example": Tunnel(f"127.0.0.1:{self.port('origin')}"),
+                "e.example": Refuse("it has not paid", alerts.ACCESS_DENIED),
+            },
+            port=0,
+        )
+        peers = []
+        for version in VERSIONS:
+            for name in ("a.example", "b.example", "c.example", "d.example"):
+                peer = self.client("https", name, version)
+                self.echoes(peer, b"x" * 1000)
+                peers.append(peer)
+            refused = self.client("https", "e.example", version)
+            self.refused(refused, alerts.ACCESS_DENIED)
+            refused.sock.close()
+        # Of each version: five clients; an origin in clear, and two over TLS, one of which is the tunnelled client.
+        self.assertEqual((2 * (5 + 3),), self.moved("tcp.total_accepts"))
+        attempts, success, failed, tunnelled = self.moved(
+            "ssl.total_attempts_handshake_count_in", "ssl.total_success_handshake_count_in",
+            "ssl.total_failed_handshake_count_in", "ssl.total_tunnelled_handshake_count_in",
+        )  # fmt: skip
+        self.assertEqual((14, 10, 2, 2), (attempts, success, failed, tunnelled))
+        self.assertEqual(
+            (2, 2), self.moved("ssl.total_attempts_handshake_count_out", "ssl.total_success_handshake_count_out")
+        )
+        # What is encrypted anew is of TLS 1.3 in any case, and is counted at both of its ends.
+        self.assertEqual((4, 8), self.moved("ssl.ssl_total_tlsv12", "ssl.ssl_total_tlsv13"))
+        self.assertEqual((2,), self.moved("ssl.user_agent_other_errors"))
+        for when in ("total", "current"):
+            clients = [f"tunnel.{when}_client_connections_{word}" for word in CLIENTS]
+            servers = [f"tunnel.{when}_server_connections_{word}" for word in SERVERS]
+            self.assertEqual((0, 2, 2, 2), self.moved(*clients))
+            self.assertEqual((4, 2), self.moved(*servers))
+        self.assertEqual((3,), self.moved("net.accepts_currently_open"))
+        for peer in peers:
+            peer.shutdown()
+        self.run_until(lambda: all(peer.end for peer in peers), *peers)
+        for peer in peers:
+            peer.sock.close()
+        self.run_until(lambda: not self.edge.machinery.handler.open_list)
+        self.assertEqual((0,) * 6, self.moved(*(f"tunnel.current_{word}" for word in WORDS)))
+        self.assertEqual((0,), self.moved("net.connections_currently_open"))
+        read, written = self.moved("net.read_bytes", "net.write_bytes")
+        # What goes on is read three times on its way: from the client, by the origin, and from the origin.
+        self.assertEqual(read, written)
+        self.assertGreater(read, 2 * 1000 * (1 + 3 + 3 + 3))
+        self.edge.stopService()
+        self.assertEqual((0,), self.moved("net.accepts_currently_open"))
 
 
 class EdgeTests(SynchronousTestCase):
