@@ -311,6 +311,19 @@ class Counters:
     origin_session_reused: int = _counter(
         "ssl.origin_session_reused", "ssl/tally.py", "Sessions that were resumed with origins."
     )
+    ssl_origin_session_cache_hit: int = _counter(
+        "ssl.ssl_origin_session_cache_hit", "tls/sessions.py", "Sessions that were offered to origins."
+    )
+    ssl_origin_session_cache_miss: int = _counter(
+        "ssl.ssl_origin_session_cache_miss",
+        "tls/sessions.py",
+        "Connections to origins for which there was no session to offer.",
+    )
+    ssl_origin_session_cache_timeout: int = _counter(
+        "ssl.ssl_origin_session_cache_timeout",
+        "tls/sessions.py",
+        "Sessions with origins whose time was up when they were wanted; each is a miss as well.",
+    )
     user_agent_bad_cert: int = _counter(
         "ssl.user_agent_bad_cert", "ssl/tally.py", "Alerts of a client: bad_certificate."
     )

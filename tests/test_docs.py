@@ -26,7 +26,14 @@ from atstls.net.handler import TURNS_A_RUN, WIRE_BYTES
 from atstls.session.protocol import HIGH_WATER_BYTES
 from atstls.session.splice import COPIED_BYTES, PIPE_BYTES
 from atstls.session.tunnel import HALF_CLOSE_SECONDS
-from atstls.ssl.sslvc import BATCH_BYTES, DISCARD_BYTES, LINGER_SECONDS, RECEIVE_BYTES
+from atstls.ssl.sslvc import (
+    BATCH_BYTES,
+    DISCARD_BYTES,
+    LINGER_SECONDS,
+    RECEIVE_BYTES,
+    RENEGOTIATIONS,
+    RENEGOTIATIONS_SECONDS,
+)
 from atstls.tls.clienthello import LIMIT_BYTES
 from atstls.tls.phases import MOVES, Phase
 from atstls.tls.recordsize import LIBRARY_RECORD_BYTES
@@ -276,6 +283,7 @@ class FigureTests(SynchronousTestCase):
                 f"away up to {DISCARD_BYTES >> 20} MiB",
             ),
             "state_machines": (f"{LINGER_SECONDS:g} seconds",),
+            "sessions": (f"{RENEGOTIATIONS} times in {RENEGOTIATIONS_SECONDS:g} seconds",),
             "architecture": (f"at most {LIMIT_BYTES >> 10} KiB",),
         }.items():
             text = words(page(name))

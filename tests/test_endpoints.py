@@ -64,6 +64,7 @@ from atstls.session.protocol import TLSNetVCTransport
 from atstls.tls.certificates import Certificate
 from atstls.tls.contexts import ClientSettings, ClientVerification, ServerSettings
 from atstls.tls.hooks import HookPoint, HookSet
+from atstls.tls.sessions import OriginSessions
 from atstls.tls.verify import VerifyPolicy
 from tests.support import HandReactor
 from tests.tlssupport import CA, OTHER_CA, ca_file, issue
@@ -662,6 +663,64 @@ class ClientTests(EndpointTestCase):
         self.failureResultOf(
             SSLClientEndpoint(self.reactor, "127.0.0.1", 1, tls).connect(TalkerFactory()), ConfigurationError
         )
+
+
+class SessionTests(EndpointTestCase):
+    """Those who come back."""
+
+    @inlineCallbacks
+    def speak(self, port: Any, tls: Any) -> Any:
+        """One connection from its beginning to its end; was its session resumed?"""
+        talker = yield self.talk(self.client(port, tls))
+        reused = talker.transport.sessionReused
+        talker.transport.loseConnection()
+        yield talker.lost
+        return reused
+
+    @inlineCallbacks
+    def test_the_same_settings(self) -> Any:
+        """Who connects again with the same L{ClientTLS}, by the same endpoint or another, resumes (both versions)."""
+        server = yield self.serve(ServerTLS([local()]))
+        for version in ("TLSv1.2", "TLSv1.3"):
+            tls = ClientTLS(
+                ClientSettings(ca_file=ca_file(), version_min=version, version_max=version), server_name="localhost"
+            )
+            found = []
+            for _ in range(3):
+                found.append((yield self.speak(server, tls)))
+            self.assertEqual([False, True, True], found, version)
+            assert tls.sessions is not None
+            self.assertEqual((2, 2), (tls.sessions.hits, tls.sessions.reused))
+
+    @inlineCallbacks
+    def test_other_settings(self) -> Any:
+        """Another settings object, no place for sessions, and another port: nothing is resumed."""
+        server = yield self.serve(ServerTLS([local()]))
+        other = yield self.serve(ServerTLS([local()]))
+        settings = ClientSettings(ca_file=ca_file())
+        tls = ClientTLS(settings, server_name="localhost")
+        without = evolve(tls, sessions=None)
+        yield self.speak(server, tls)
+        for port, more in (
+            (server, evolve(tls, sessions=OriginSessions())),
+            (other, tls),
+            (server, without),
+            (server, without),
+        ):
+            self.assertFalse((yield self.speak(port, more)))
+        self.assertTrue((yield self.speak(server, tls)))
+        # What goes into the cache of one object is of use with its contexts alone.
+        self.assertFalse((yield self.speak(server, evolve(tls))))
+
+    @inlineCallbacks
+    def test_who_is_not_trusted_any_more(self) -> Any:
+        """A session does not get a server past roots that it has not been measured by."""
+        server = yield self.serve(ServerTLS([local()]))
+        lax = ClientTLS(ClientSettings(policy=VerifyPolicy.DISABLED))
+        yield self.speak(server, lax)
+        self.assertTrue((yield self.speak(server, lax)))
+        strict = ClientTLS(ClientSettings(ca_file=ca_file(OTHER_CA)), sessions=lax.sessions)
+        yield self.assertFailure(self.speak(server, strict), VerifyFailed)
 
 
 class Rude(Protocol):

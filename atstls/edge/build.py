@@ -66,6 +66,7 @@ from atstls.tls.contexts import (
 )
 from atstls.tls.hooks import Hook, HookPoint, HookSet
 from atstls.tls.policy import ClientPolicy, ServerPolicy
+from atstls.tls.sessions import OriginSessions
 from atstls.tls.trace import WireTrace
 
 T = TypeVar("T")
@@ -215,10 +216,15 @@ class _Builder:
         self.certificates: list[tuple[CertificateConfig | None, tuple[Certificate, ...]]] = []
         self.factories: list[Any] = []
         self._destinations: dict[object, IContinuation | None] = {}
-        self._policies: dict[ServerSettings, ServerPolicy | None] = {}
+        self._policies: dict[tuple[ServerSettings, bool], ServerPolicy | None] = {}
         self._client_policies: dict[tuple[ClientSettings, Hooks], ClientPolicy] = {}
         self._hooks: dict[str, Hooks] = {}
         self._shown_to_origins: dict[object, Certificate] = {}
+        self._origin_sessions: OriginSessions | None = None
+        if configuration.ssl.origin_session_cache_enabled:
+            self._origin_sessions = OriginSessions(
+                configuration.ssl.origin_session_cache_size, configuration.ssl.origin_session_cache_timeout
+            )
         self.keylog: KeyLog | None = None
         path = configuration.ssl.keylog_file
         if path is not None:
@@ -297,8 +303,10 @@ class _Builder:
         names.extend(sni.pattern for sni in self.configuration.snis if sni.pattern)
         return list(dict.fromkeys(names))
 
-    def _table(self, settings: ServerSettings) -> CertificateTable:
+    def _table(self, settings: ServerSettings) -> tuple[CertificateTable, frozenset[SSL.Context]]:
+        """The certificates, and those whose clients get tickets unless a rule for the name says otherwise."""
         table = CertificateTable()
+        tickets = []
         first = None
         for config, certificates in self.certificates:
             context = self._watched(certificate_context(settings, certificates, select_alpn=select_alpn))
@@ -306,29 +314,42 @@ class _Builder:
             addresses = [config.dest_ip] if config is not None and config.dest_ip is not None else []
             taken = table.add(context, names, addresses=addresses)
             first = first or context
+            wanted = None if config is None else config.ssl_ticket_enabled
+            if settings.session_ticket if wanted is None else wanted:
+                tickets.append(context)
             if taken and config is not None:
                 self.warnings.append(
                     f"{self.file}: [certificate {config.name}]: another certificate before it serves {', '.join(taken)}"
                 )
         if table.default is None:
             table.default = first
-        return table
+        return table, frozenset(tickets)
 
-    def _policy(self, place: str, settings: ServerSettings) -> ServerPolicy | None:
-        if settings not in self._policies:
-            self._policies[settings] = self._tried(place, lambda: self._new_policy(settings))
-        return self._policies[settings]
+    def _policy(self, place: str, settings: ServerSettings, tickets_by_certificate: bool) -> ServerPolicy | None:
+        # Rules that say it themselves and rules that leave it to the certificates differ where a certificate says it.
+        by_certificate = tickets_by_certificate and any(
+            config is not None and config.ssl_ticket_enabled is not None for config, _ in self.certificates
+        )
+        key = (settings, by_certificate)
+        if key not in self._policies:
+            self._policies[key] = self._tried(place, lambda: self._new_policy(settings, by_certificate))
+        return self._policies[key]
 
-    def _new_policy(self, settings: ServerSettings) -> ServerPolicy:
+    def _new_policy(self, settings: ServerSettings, tickets_by_certificate: bool) -> ServerPolicy:
         ssl = self.configuration.ssl
+        table, tickets = self._table(settings)
+        if tickets_by_certificate:
+            # The front context gives them, or nobody can have one; who must not is told so by the connection.
+            settings = evolve(settings, session_ticket=bool(tickets))
         return ServerPolicy(
             self._watched(front_context(settings, select_alpn=select_alpn, check_server_name=check_server_name)),
-            self._table(settings),
+            table,
             handshake_timeout_seconds=ssl.handshake_timeout_in,
             strict_server_name=ssl.server_strict_sni,
-            allow_client_renegotiation=settings.allow_client_renegotiation,
+            allow_client_renegotiation=settings.renegotiable,
             max_record_size=ssl.max_record_size,
             wire_trace=self.wire_trace,
+            tickets=tickets if tickets_by_certificate else None,
         )
 
     def _server_settings(self, listen: ListenConfig) -> ServerSettings:
@@ -344,6 +365,7 @@ class _Builder:
             session_ticket=ssl.server_session_ticket_enable,
             session_cache=ssl.session_cache != 0,
             session_timeout_seconds=ssl.session_cache_timeout,
+            session_auto_clear=ssl.session_cache_auto_clear,
             allow_client_renegotiation=ssl.allow_client_renegotiation,
             name=listen.name,
         )
@@ -409,7 +431,7 @@ class _Builder:
         # The section that names the route is the one to tell about it.
         whose = section if sni is None or sni.route is not None else f"[listen {listen.name}]"
         destination = self._destination(whose, route, listen, sni=sni)
-        policy = self._policy(section, settings)
+        policy = self._policy(section, settings, sni is None or sni.ssl_ticket_enabled is None)
         if destination is None or policy is None:
             return None
         return Rule(
@@ -433,6 +455,11 @@ class _Builder:
             authorities = sni.verify_client_ca_certs or authorities
         if wanted is ClientVerification.NONE:
             return settings
+        if settings.allow_client_renegotiation:
+            self.warnings.append(
+                f"{self.file}: [ssl] allow_client_renegotiation: it does not hold for clients that are asked for a "
+                "certificate, since who they are would be lost"
+            )
         return evolve(
             settings, client_verification=wanted, client_ca_file=None if authorities is None else str(authorities)
         )
@@ -574,6 +601,7 @@ class _Builder:
                 verify=settings.policy,
                 properties=settings.properties,
                 hooks=HookSet(hooks) if hooks else None,
+                sessions=self._origin_sessions,
             )
         return self._client_policies[key]
 

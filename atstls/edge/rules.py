@@ -182,6 +182,13 @@ class CertificateConfig:
         "certificate is that, the first one is.",
     )
 
+    ssl_ticket_enabled: bool | None = key(
+        "ssl_ticket_enabled",
+        Switch(),
+        None,
+        "As server.session_ticket.enable of [ssl], for who is shown this certificate; a rule for the name counts more.",
+    )
+
     @property
     def files(self) -> tuple[tuple[Path, Path | None], ...]:
         """Each certificate's file with its key's, C{None} when the key is in the same one."""

@@ -37,6 +37,7 @@ from atstls.edge.values import (
     key,
 )
 from atstls.tls.contexts import CURVES, VERSIONS
+from atstls.tls.sessions import LIFETIME_SECONDS, SESSIONS
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 
 SOCK_OPTIONS: Final = 7
@@ -74,11 +75,8 @@ LATER: Final[Mapping[str, Mapping[str, str]]] = {
         "server.max_early_data": NO_CALL,
         "server.multicert.concurrency": "certificates are loaded one after the other",
         "server.cert_compression.algorithms": NO_CALL,
-        "session_cache.size": NOT_YET,
-        "session_cache.num_buckets": NOT_YET,
-        "session_cache.auto_clear": NOT_YET,
-        "origin_session_cache.enabled": NOT_YET,
-        "origin_session_cache.size": NOT_YET,
+        "session_cache.size": f"{NO_CALL}, and OpenSSL keeps 20480 for each policy",
+        "session_cache.num_buckets": "OpenSSL's cache has no such thing",
         "ocsp.enabled": NOT_YET,
         "ocsp.cache_timeout": NOT_YET,
         "ocsp.request_timeout": NOT_YET,
@@ -91,7 +89,6 @@ LATER: Final[Mapping[str, Mapping[str, str]]] = {
         "ssl_ca_name": NOT_YET,
         "ssl_key_dialog": NOT_YET,
         "ssl_ocsp_name": NOT_YET,
-        "ssl_ticket_enabled": NOT_YET,
     },
 }
 """
@@ -288,14 +285,24 @@ class SSLConfig(HookKeys):
         "The group for the key exchange; empty is OpenSSL's own list. A list of several cannot be set by pyOpenSSL.",
     )
     server_session_ticket_enable: bool = key(
-        "server.session_ticket.enable", Switch(), True, "Whether clients get tickets with which to resume a session."
+        "server.session_ticket.enable",
+        Switch(),
+        True,
+        "Whether clients get tickets with which to resume a session; without, they resume those of session_cache.",
     )
     session_cache: int = key(
         "session_cache",
         Whole(0, 2),
         2,
-        "Whether TLS 1.2 sessions are kept here for clients that resume without a ticket: 0 is no; 1 and 2, which are "
-        "two caches in Apache Traffic Server, are OpenSSL's cache.",
+        "Whether sessions are kept here, for clients that resume without a ticket: 0 is no; 1 and 2, which are two "
+        "caches in Apache Traffic Server, are OpenSSL's cache.",
+    )
+    session_cache_auto_clear: bool = key(
+        "session_cache.auto_clear",
+        Switch(),
+        True,
+        "Whether the cache is now and then looked through for sessions that are too old; with 0 they stay until they "
+        "are in the way.",
     )
     session_cache_timeout: int = key(
         "session_cache.timeout", Whole(0), 0, "How many seconds a session can be resumed; 0 is OpenSSL's own time."
@@ -304,7 +311,8 @@ class SSLConfig(HookKeys):
         "allow_client_renegotiation",
         Switch(),
         False,
-        "Whether a TLS 1.2 client may start a new handshake in mid-connection.",
+        "Whether a TLS 1.2 client may start a new handshake in mid-connection: at most three times in ten minutes, and "
+        "never where clients are asked for a certificate.",
     )
     server_strict_sni: bool = key(
         "server.strict_sni",
@@ -415,6 +423,25 @@ class SSLConfig(HookKeys):
         OrNothing(File()),
         None,
         "The key of that certificate, in PEM; empty when it is in the same file.",
+    )
+    origin_session_cache_enabled: bool = key(
+        "origin_session_cache.enabled",
+        Switch(),
+        True,
+        "Whether sessions with next hosts are kept, so that the next connection under the same settings, for the same "
+        "name, to the same address need not shake hands in full.",
+    )
+    origin_session_cache_size: int = key(
+        "origin_session_cache.size",
+        Whole(1),
+        SESSIONS,
+        "How many are kept; the oldest goes first.",
+    )
+    origin_session_cache_timeout: float = key(
+        "origin_session_cache.timeout",
+        Seconds(positive=True),
+        LIFETIME_SECONDS,
+        "How long one is used after the handshake in which the next host showed its certificate. Ours.",
     )
     client_alpn_protocols: tuple[bytes, ...] = key(
         "client.alpn_protocols",

@@ -209,6 +209,7 @@ class Policies:
             verify=tls.settings.policy,
             properties=tls.settings.properties,
             hooks=tls.hooks,
+            sessions=tls.sessions,
         )
 
 

@@ -191,7 +191,6 @@ class SSLClientEndpoint:
         self._tls = sslContextFactory
         self._timeout = timeout
         self._bind = (bindAddress, 0) if isinstance(bindAddress, str) else (bindAddress or ("", 0))
-        self._contexts: dict[tuple[bytes, ...], SSL.Context] = {}
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
@@ -221,15 +220,13 @@ class SSLClientEndpoint:
         self, tls: ClientTLS, factory: Any, options: NetVCOptions
     ) -> Callable[[NetHandler], SSLNetVConnection]:
         alpn = tls.settings.alpn or names_of(factory)
-        context = self._contexts.get(alpn)
-        if context is None:
-            context = self._contexts[alpn] = tls.context(alpn)
         policy = ClientPolicy(
-            context,
+            tls.shared_context(alpn),
             handshake_timeout_seconds=self._timeout,
             max_record_size=tls.max_record_size,
             verify=tls.settings.policy,
             properties=tls.settings.properties,
+            sessions=tls.sessions,
         )
         host = tls.server_name or self._host
         name = host if is_ip(host) else dns_name(host) or host

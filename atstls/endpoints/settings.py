@@ -27,6 +27,7 @@ from atstls.tls.contexts import (
 )
 from atstls.tls.hooks import HookSet
 from atstls.tls.policy import ServerPolicy
+from atstls.tls.sessions import OriginSessions
 
 HANDSHAKE_SECONDS: Final = 30.0
 """How long a client's handshake may take where a context factory is used, which cannot say so (Twisted: no limit)."""
@@ -76,6 +77,7 @@ class ServerTLS:
             handshake_timeout_seconds=self.handshake_timeout_seconds,
             max_record_size=self.max_record_size,
             strict_server_name=self.strict_server_name,
+            allow_client_renegotiation=self.settings.renegotiable,
         )
 
     def table(self, certificates: Sequence[Certificate]) -> CertificateTable:
@@ -107,6 +109,8 @@ class ClientTLS:
     @ivar roots: a folder of PEM files, or one such file, with the roots that we trust; C{None}: those of C{settings}.
     @ivar hooks: who is asked about each connection.
     @ivar max_record_size: as in L{ServerTLS}.
+    @ivar sessions: where sessions are kept, so that the next connection with this object, to the same host, need not
+        shake hands in full; C{None}: nowhere.
     """
 
     settings: ClientSettings = field(factory=ClientSettings)
@@ -114,6 +118,19 @@ class ClientTLS:
     roots: str | None = None
     hooks: HookSet = NO_HOOKS
     max_record_size: int = 0
+    sessions: OriginSessions | None = field(factory=OriginSessions)
+    _contexts: dict[tuple[bytes, ...], SSL.Context] = field(factory=dict, init=False, repr=False)
+
+    def shared_context(self, alpn: tuple[bytes, ...]) -> SSL.Context:
+        """
+        As L{context}, but made once for the same C{alpn}: a session is resumed only with the context it comes from.
+
+        @raise ConfigurationError: a setting cannot be used.
+        """
+        context = self._contexts.get(alpn)
+        if context is None:
+            context = self._contexts[alpn] = self.context(alpn)
+        return context
 
     def context(self, alpn: tuple[bytes, ...]) -> SSL.Context:
         """

@@ -557,6 +557,11 @@ class TLSNetVCTransport(NetVCTransport):
         """What ALPN agreed on, or C{None}."""
         return self.vc.negotiated_protocol
 
+    @property
+    def sessionReused(self) -> bool:
+        """Was an earlier session resumed, in the place of a handshake in full?"""
+        return self.vc.get_ssl_session_cache_hit()
+
     def getPeerCertificate(self) -> X509 | None:
         """The peer's certificate in the form in which Twisted's own transports give it; C{None}: it showed none."""
         certificate = self.vc.get_peer_certificate()

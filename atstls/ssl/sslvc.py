@@ -37,7 +37,8 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, Final
 
@@ -83,7 +84,7 @@ from atstls.ssl.tally import tally_abandoned, tally_failure, tally_reason, tally
 from atstls.ssl.trace import SSL_TRACE, TraceableNetVConnection
 from atstls.statistics import Counters, counters
 from atstls.tls import alerts, engine
-from atstls.tls.certificates import printable
+from atstls.tls.certificates import UNREADABLE, printable
 from atstls.tls.clienthello import ClientHello, HelloReader, HelloState
 from atstls.tls.engine import Engine, client_engine, server_engine
 from atstls.tls.hooks import HookPoint, HookSet, HookWalk, ParkedHook, tell_hooks
@@ -91,6 +92,7 @@ from atstls.tls.nextprotocol import SSLNextProtocolSet
 from atstls.tls.phases import Move, Phase, moved
 from atstls.tls.policy import ClientPolicy, ServerPolicy
 from atstls.tls.recordsize import RecordSizer, record_sizer
+from atstls.tls.sessions import OriginSession
 from atstls.tls.verify import VerifyPolicy, VerifyProperties, check_peer, judge, verify_words
 
 RECEIVE_BYTES: Final = 64 << 10
@@ -108,7 +110,16 @@ LINGER_SECONDS: Final = 5.0
 DISCARD_BYTES: Final = 1 << 20
 """What a lingering connection reads and throws away, so that a reset does not overtake an alert."""
 
+RENEGOTIATIONS: Final = 3
+"""How often a client may renegotiate within L{RENEGOTIATIONS_SECONDS}, where it may (Node.js: CLIENT_RENEG_LIMIT)."""
+
+RENEGOTIATIONS_SECONDS: Final = 600.0
+"""(Node.js: CLIENT_RENEG_WINDOW.)"""
+
 NO_HOOKS: Final = HookSet()
+
+_wall_clock = time.time
+"""Certificates are dated by it; nothing else here is."""
 
 NOT_TLS_FAILS: Final = 0
 NOT_TLS_TUNNEL: Final = 1
@@ -119,6 +130,10 @@ _SHAKING_HANDS: Final = (Phase.HELLO, Phase.ROUTE, Phase.HANDSHAKE, Phase.VERIFY
 DEFAULT_OP: Final = 0
 TUNNEL_OP: Final = 1
 TERMINATE_OP: Final = 2
+
+
+class SessionRefused(HandshakeFailed):
+    """What the client wants to resume must not be: it may shake hands in full, if it is not too late for that."""
 
 
 @implementer(ISSLNetVConnection)
@@ -139,7 +154,8 @@ class SSLNetVConnection(TraceableNetVConnection):
     """
 
     __slots__ = (
-        "_hello_reader", "_holder", "_lingers", "_sizer", "_unsent", "_unsent_at", "_unsent_end", "_discarded", "_walk",
+        "_hello_reader", "_holder", "_lingers", "_origin_session", "_renegotiations", "_sizer", "_unsent", "_unsent_at",
+        "_unsent_end", "_discarded", "_walk",
         "certificate", "engine", "eos_received", "handshake_began", "handshake_seconds", "hello", "hook_op", "hooks",
         "negotiated_protocol", "next_protocol_set", "not_tls", "npn_endpoint", "offered", "phase", "policy", "refusal",
         "server_name", "session_accept",
@@ -174,6 +190,8 @@ class SSLNetVConnection(TraceableNetVConnection):
         self._hello_reader: HelloReader | None = None
         self._holder: bytearray | None = None
         self._walk: HookWalk | None = None
+        self._origin_session: OriginSession | None = None
+        self._renegotiations: tuple[float, ...] = ()
         self._sizer: RecordSizer | None = None
         self._unsent: IOBufferBlock | None = None
         self._unsent_at = self._unsent_end = 0
@@ -249,7 +267,7 @@ class SSLNetVConnection(TraceableNetVConnection):
             self._drop_unsent()
         facts = {name: getattr(self, name) for name in FACTS}
         ssl = HeldTLS(self.engine, self.phase, unsent, facts, self.get_ssl_trace())
-        holder, self.hooks, self._sizer = self._holder, NO_HOOKS, None
+        holder, self.hooks, self._sizer, self._origin_session = self._holder, NO_HOOKS, None, None
         held = take_away(self, ssl)
         counters.connections_closed -= 1  # It goes on.
         held.unread = bytes(holder or b"")
@@ -306,7 +324,14 @@ class SSLNetVConnection(TraceableNetVConnection):
             return
         if (self.options is not None and self.options.origin_trace is not None) or self.get_arg(SSL_TRACE):
             self._begin_trace()
+        if policy.sessions is not None:
+            self._origin_session = policy.sessions.offer(self._session_key(policy), self.engine, self.nh.seconds())
         self._shake_hands()
+
+    def _session_key(self, policy: ClientPolicy) -> Hashable:
+        """All that a session of this connection depends on; see L{atstls.tls.sessions}."""
+        address = self.get_remote_addr()
+        return (policy.context, policy.verify, policy.properties, self.server_name, self._meant(), address)
 
     # Hooks.
 
@@ -523,9 +548,28 @@ class SSLNetVConnection(TraceableNetVConnection):
         self.engine = server_engine(policy.front, self.certificate, self, self.engine_kind)
         if policy.wire_trace is not None or (self.args is not None and SSL_TRACE in self.args):
             self._begin_trace()
+        if policy.tickets is not None and self.certificate not in policy.tickets:
+            self.engine.connection.set_options(SSL.OP_NO_TICKET)
         self.engine.feed(reader.raw, len(reader.raw))
         counters.total_handshake_bytes_read_in += len(reader.raw)
+
+    def _engine_anew(self, tls: Engine) -> Engine | None:
+        """
+        The client wants to resume what must not be resumed: have it shake hands in full.
+
+        @return: the engine for that; C{None}: it is too late, or its hello is refused for the second time.
+        """
+        if not isinstance(self.refusal, SessionRefused) or self._hello_reader is None:
+            return None
+        tls.forget_session()
+        self.refusal = None
+        counters.total_handshake_bytes_read_in -= len(self._hello_reader.raw)  # It is the same hello.
+        self._open_engine()
         self._hello_reader = None
+        # The cache has forgotten it; tickets, which are kept by clients, are not looked at now.
+        tls = self.engine  # type: ignore[assignment]  # it was made just now
+        tls.connection.set_options(SSL.OP_NO_TICKET)
+        return tls
 
     # ALPN.
 
@@ -560,9 +604,14 @@ class SSLNetVConnection(TraceableNetVConnection):
                 # OpenSSL can read what we cannot: then nobody has decided whether this client may come in.
                 self.refusal = HandshakeFailed("the ClientHello breaks the rules", alerts.DECODE_ERROR)
             if self.refusal is not None:
+                anew = self._engine_anew(tls)
+                if anew is not None:
+                    tls = anew
+                    continue
                 self.engine = None  # with all that it would have said
                 self._fail(self.refusal)
                 return
+            self._hello_reader = None
             flushed = self._flush()
             if result == engine.DONE:
                 tls.settled()
@@ -611,7 +660,7 @@ class SSLNetVConnection(TraceableNetVConnection):
             return None
         wrong_chain = verify_words(tls.verify_result) if tls.verify_result else None
         wrong_name = None
-        expected = (self.options.sni_servername if self.options else None) or self.server_name
+        expected = self._meant()
         if VerifyProperties.NAME in policy.properties:
             try:
                 if expected is None:
@@ -629,6 +678,10 @@ class SSLNetVConnection(TraceableNetVConnection):
             return None
         return VerifyFailed(verdict.warning or "not the peer that we meant")
 
+    def _meant(self) -> str | None:
+        """As client: the name, or the address, that has to be in the certificate."""
+        return (self.options.sni_servername if self.options else None) or self.server_name
+
     def _open(self) -> None:
         """The handshake is done and the peer is accepted: tell whoever waited for that, once."""
         tls, policy = self.engine, self.policy
@@ -636,6 +689,8 @@ class SSLNetVConnection(TraceableNetVConnection):
         self._move(Move.PEER_ACCEPTED)
         if self.is_client:
             self.negotiated_protocol = tls.connection.get_alpn_proto_negotiated() or None
+            if self._origin_session is not None:
+                self._origin_session.opened(tls, self.nh.seconds(), _seconds_left(tls.connection))
         if self.negotiated_protocol is not None and self.next_protocol_set is not None:
             self.npn_endpoint = self.next_protocol_set.find_endpoint(self.negotiated_protocol)
         self._sizer = record_sizer(policy.max_record_size)
@@ -672,6 +727,9 @@ class SSLNetVConnection(TraceableNetVConnection):
 
     def _fail(self, error: AtsTlsError) -> None:
         """The handshake came to nothing: the alert, one line in the log, and ERROR for the user."""
+        session, self._origin_session = self._origin_session, None
+        if session is not None:
+            session.failed()
         alert = error.alert if isinstance(error, PeerError) else None
         if alert is not None and self.engine is None:
             self._send_alert(alert)
@@ -865,9 +923,22 @@ class SSLNetVConnection(TraceableNetVConnection):
             tls.give_up("the peer asks for answers that it does not read")
         policy = self.policy
         if isinstance(policy, ServerPolicy) and policy.allow_client_renegotiation:
+            if len(self._renegotiations) > RENEGOTIATIONS:
+                self._log.warn(
+                    "{peer} asked to renegotiate more than {times} times in {seconds:g} s: the connection ends",
+                    peer=self.peer_name(), times=RENEGOTIATIONS, seconds=RENEGOTIATIONS_SECONDS, vc=self,
+                )  # fmt: skip
+                tls.give_up("the peer renegotiates too often")
             return
         if tls.answers and not self.write_shut:
             tls.give_up("the peer asked to renegotiate")
+
+    def _begins_anew(self) -> None:
+        """The client renegotiates.  (OpenSSL is at work: what follows from it is for L{_answer}.)"""
+        now = self.nh.now
+        self._renegotiations = (
+            *(time for time in self._renegotiations if now - time < RENEGOTIATIONS_SECONDS), now
+        )  # fmt: skip
 
     def _pull_tunnel(self, writer: MIOBuffer, limit: int) -> int:
         holder = self._holder
@@ -1129,6 +1200,8 @@ class SSLNetVConnection(TraceableNetVConnection):
             self._disable(self.write)
             self.write.vio.stop()
             self.engine.keep_session()
+            # Now: an origin that answers with an alert, as OpenSSL 3 does, has nothing against the session.
+            self._leave_session()
             UnixNetVConnection._end_writing(self)
 
     def _leave(self) -> None:
@@ -1177,6 +1250,7 @@ class SSLNetVConnection(TraceableNetVConnection):
             return
         self._drop_unsent()
         self._ask_no_more()
+        self._leave_session()
         super().free()
         counters.connections_closed += 1
         if self.phase in _SHAKING_HANDS:
@@ -1189,6 +1263,12 @@ class SSLNetVConnection(TraceableNetVConnection):
         if sizer is not None:
             counters.default_record_size_count += sizer.default_records
             counters.max_record_size_count += sizer.max_records
+
+    def _leave_session(self) -> None:
+        """Nothing more is learned about the session with the origin."""
+        session, self._origin_session = self._origin_session, None
+        if session is not None and self.engine is not None:
+            session.ended(self.engine)
 
     def compact(self) -> None:
         """See L{UnixNetVConnection.compact}."""
@@ -1240,17 +1320,41 @@ def _in_thread_of(nh: NetHandler, function: Callable[..., Any], *arguments: Any)
         nh.reactor.callFromThread(function, *arguments)
 
 
+def _seconds_left(connection: SSL.Connection) -> float:
+    """How long the certificate of the peer is still good; without one for ever."""
+    try:
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+        return float("inf") if certificate is None else certificate.not_valid_after_utc.timestamp() - _wall_clock()
+    except UNREADABLE:
+        return 0.0
+
+
 def check_server_name(connection: SSL.Connection) -> None:
     """
-    What the front contexts of listeners call when OpenSSL has read the hello: has it read the same name as we did?
+    What the front contexts of listeners call when OpenSSL has read the hello.
 
-    If not, the policy of the wrong name would be applied.  Raising here would print a traceback, so the connection
-    is told, and ends before a byte of OpenSSL's answer is sent.
+    Has it read the same name as we did?  If not, the policy of the wrong name would be applied.  Over TLS 1.2, the name
+    that OpenSSL gives is that of the session that it is about to resume, which has to be the same too (RFC 6066,
+    section 3).  And was the session earned with a client certificate that is good no longer?  OpenSSL does not look.
+
+    Raising here would print a traceback, so the connection is told, and ends or begins anew before a byte of OpenSSL's
+    answer is sent.
     """
     vc = connection.get_app_data()
-    hello = vc.hello if isinstance(vc, SSLNetVConnection) else None
-    if hello is not None and connection.get_servername() != hello.server_name_bytes:
-        vc.refusal = HandshakeFailed("the server name was read in two ways", alerts.ILLEGAL_PARAMETER)
+    if not isinstance(vc, SSLNetVConnection):
+        return
+    hello = vc.hello
+    if hello is None:
+        if vc.ready:
+            vc._begins_anew()
+        return
+    if connection.get_servername() != hello.server_name_bytes:
+        vc.refusal = SessionRefused("the server name was read in two ways", alerts.ILLEGAL_PARAMETER)
+        return
+    # At this point only a session has a certificate.
+    if _seconds_left(connection) <= 0:
+        reason = "the certificate that its session was earned with is good no longer"
+        vc.refusal = SessionRefused(reason, alerts.CERTIFICATE_EXPIRED)
 
 
 def select_alpn(connection: SSL.Connection, offered: list[bytes]) -> Any:

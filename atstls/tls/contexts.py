@@ -145,7 +145,9 @@ class ServerSettings:
     @ivar session_cache: whether sessions are kept here for clients without tickets.  No resumption at all needs both
         off.
     @ivar session_timeout_seconds: how long a session may be resumed; 0 for the library's default.
-    @ivar allow_client_renegotiation: whether a TLS 1.2 client may begin a new handshake within the connection.
+    @ivar session_auto_clear: whether the library now and then looks through the cache for sessions that are too old.
+    @ivar allow_client_renegotiation: whether a TLS 1.2 client may begin a new handshake within the connection; but see
+        L{renegotiable}.
     @ivar client_verification: whether clients show a certificate.
     @ivar client_ca_file: PEM with the CAs that client certificates must lead to, whose names are sent to clients;
         needed to ask for one.  There is no default: all the world's public CAs are no check at all.
@@ -163,11 +165,22 @@ class ServerSettings:
     session_ticket: bool = True
     session_cache: bool = True
     session_timeout_seconds: int = 0
+    session_auto_clear: bool = True
     allow_client_renegotiation: bool = False
     client_verification: ClientVerification = ClientVerification.NONE
     client_ca_file: str | None = None
     verify_depth: int = 7
     name: str = ""
+
+    @property
+    def renegotiable(self) -> bool:
+        """
+        May a client begin a new handshake within the connection?  None that is asked for a certificate may.
+
+        After the second handshake OpenSSL knows no longer who the client is, or knows it as somebody else, whom nobody
+        here has looked at.
+        """
+        return self.allow_client_renegotiation and self.client_verification is ClientVerification.NONE
 
 
 @frozen
@@ -387,9 +400,10 @@ def _server_context(settings: ServerSettings, names: Iterable[str], select_alpn:
         options |= _OP_PRIORITIZE_CHACHA
     if not settings.session_ticket:
         options |= SSL.OP_NO_TICKET
-    options |= _OP_ALLOW_CLIENT_RENEGOTIATION if settings.allow_client_renegotiation else SSL.OP_NO_RENEGOTIATION
+    options |= _OP_ALLOW_CLIENT_RENEGOTIATION if settings.renegotiable else SSL.OP_NO_RENEGOTIATION
     context.set_options(options)
-    context.set_session_cache_mode(SSL.SESS_CACHE_SERVER if settings.session_cache else SSL.SESS_CACHE_OFF)
+    kept = SSL.SESS_CACHE_SERVER | (0 if settings.session_auto_clear else SSL.SESS_CACHE_NO_AUTO_CLEAR)
+    context.set_session_cache_mode(kept if settings.session_cache else SSL.SESS_CACHE_OFF)
     context.set_session_id(session_id_context(settings, names))
     if settings.session_timeout_seconds < 0:
         raise ConfigurationError(f"session_timeout_seconds {settings.session_timeout_seconds}: it must not be negative")

@@ -46,6 +46,11 @@ try:
     _SSL_session_reused = _lib.SSL_session_reused
     _SSL_get_verify_result = _lib.SSL_get_verify_result
     _SSL_set_bio = _lib.SSL_set_bio
+    _SSL_get_session = _lib.SSL_get_session
+    _SSL_set_session = _lib.SSL_set_session
+    _SSL_SESSION_free = _lib.SSL_SESSION_free
+    _write_session = _lib.i2d_SSL_SESSION
+    _read_session = _lib.d2i_SSL_SESSION
     _BIO_read = _lib.BIO_read
     _BIO_write = _lib.BIO_write
     _BIO_new = _lib.BIO_new
@@ -71,6 +76,9 @@ FAILED: Final = 2
 
 BORROWED_BYTES: Final = 16 << 10
 """From so much ciphertext on it is cheaper to let OpenSSL read it where it is than to copy it."""
+
+_BROKEN: Final = bytes(5)
+"""The header of no record."""
 
 DONE: Final = 1
 WANT_READ: Final = 0
@@ -156,6 +164,35 @@ class Engine:
         OpenSSL throws away the session of a connection that was dropped without a goodbye.  Reading goes on.
         """
         self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
+
+    def forget_session(self) -> None:
+        """
+        As server, in the handshake: the session that it resumes is good for nobody, ever; and this engine is of no use.
+
+        OpenSSL takes a session out of its cache when a handshake with it breaks, and pyOpenSSL has no other way.
+        """
+        self.feed(_BROKEN, len(_BROKEN))
+        try:
+            self.connection.do_handshake()
+        except SSL.Error:
+            pass
+
+    @staticmethod
+    def session_of(connection: SSL.Connection) -> Any:
+        """
+        The session of C{connection} as it can be kept: bytes, or an object of pyOpenSSL's; C{None}: there is none.
+
+        Over TLS 1.3 it is one for resuming from when a ticket was read.
+        """
+        return connection.get_session()
+
+    def offer(self, session: Any) -> bool:
+        """As client, before the handshake: offer what L{session_of} gave.  False: it cannot be offered."""
+        try:
+            self.connection.set_session(session)
+        except (SSL.Error, ValueError):
+            return False
+        return True
 
     def give_up(self, reason: str) -> None:
         """The peer does what cannot be borne; the next read finds the stream broken."""
@@ -323,6 +360,28 @@ class CffiEngine(Engine):
     @property
     def session_reused(self) -> bool:
         return bool(_SSL_session_reused(self._ssl))
+
+    @staticmethod
+    def session_of(connection: SSL.Connection) -> Any:
+        session = _SSL_get_session(connection._ssl)
+        size = _write_session(session, _ffi.NULL) if session else 0
+        if size <= 0:
+            return None
+        der = _ffi.new("unsigned char[]", size)
+        _write_session(session, _ffi.new("unsigned char **", der))
+        return bytes(_ffi.buffer(der, size))
+
+    def offer(self, session: Any) -> bool:
+        der = _ffi.from_buffer(session)
+        made = _read_session(_ffi.NULL, _ffi.new("const unsigned char **", der), len(session))
+        if not made:
+            _ERR_clear_error()
+            return False
+        offered: bool = _SSL_set_session(self._ssl, made) == 1
+        _SSL_SESSION_free(made)
+        if not offered:
+            _ERR_clear_error()
+        return offered
 
     @property
     def verify_result(self) -> int:

@@ -8,6 +8,7 @@ from OpenSSL import SSL
 
 from atstls.tls.contexts import CertificateTable
 from atstls.tls.hooks import HookSet
+from atstls.tls.sessions import OriginSessions
 from atstls.tls.trace import WireTrace
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 
@@ -23,6 +24,7 @@ class ServerPolicy:
     @ivar max_record_size: -1: small records first; 0: as large as TLS has them; else plaintext bytes at the most.
     @ivar allow_client_renegotiation: as C{front} has it: over TLS 1.2 a client may begin anew, and is answered.
     @ivar wire_trace: which connections are written to the log, as they are spoken; C{None}: none.
+    @ivar tickets: the contexts with certificates whose clients get tickets, where C{front} gives them; C{None}: all.
     @ivar strict_server_name: refuse a name that no certificate is for, with the alert unrecognized_name.
     """
 
@@ -33,6 +35,7 @@ class ServerPolicy:
     strict_server_name: bool = False
     allow_client_renegotiation: bool = False
     wire_trace: WireTrace | None = None
+    tickets: frozenset[SSL.Context] | None = None
 
 
 @frozen(eq=False)
@@ -44,6 +47,7 @@ class ClientPolicy:
     @ivar verify: what happens when the certificate is not good.
     @ivar properties: which parts of it have to be good.
     @ivar hooks: who is asked about these connections; C{None}: those that the processor has.
+    @ivar sessions: where sessions are kept for the next connection; C{None}: they are not.
     """
 
     context: SSL.Context
@@ -52,3 +56,4 @@ class ClientPolicy:
     verify: VerifyPolicy = VerifyPolicy.ENFORCED
     properties: VerifyProperties = VerifyProperties.ALL
     hooks: HookSet | None = None
+    sessions: OriginSessions | None = None
