@@ -466,6 +466,23 @@ class RenegotiationTests(Resuming):
         self.assertEqual(([], []), (cont.events, self.lines()))
         self.assertLessEqual(len(vc._renegotiations), RENEGOTIATIONS + 1)
 
+    def test_moving_is_no_new_start(self) -> None:
+        """A connection that moved to another object has used up what it has used up."""
+        policy = listener(self.settings("ticket", allow_client_renegotiation=True))
+        vc, peer, _ = self.established(policy)
+        for _ in range(RENEGOTIATIONS):
+            self.read_all(vc)
+            self.ask(peer)
+            self.run_peers(peer)
+        self.assertEqual([], self.lines())
+        held = vc.release()
+        moved = sslvc.SSLNetVConnection(self.handler)
+        moved.populate(held, None, held.ssl)
+        cont, _ = self.read_all(moved)
+        self.ask(peer)
+        self.run_peers(peer)
+        self.assertEqual((["ERROR"], 1), (cont.events, len(self.lines())))
+
     def test_not_with_client_certificates(self) -> None:
         """Where clients are asked for a certificate they are refused: who they are would be lost."""
         for how in (ClientVerification.REQUIRED, ClientVerification.OPTIONAL):

@@ -16,6 +16,7 @@ from atstls.errors import HandshakeFailed, VerifyFailed
 from atstls.eventsystem.iobuffer import MIOBuffer
 from atstls.net.connection import NetVCOptions
 from atstls.ssl import sslvc
+from atstls.ssl.sslvc import SSLNetVConnection
 from atstls.tls import sessions as module
 from atstls.tls.certificates import Certificate
 from atstls.tls.contexts import ClientSettings, ServerSettings, certificate_context, client_context
@@ -205,6 +206,22 @@ class ReuseTests(Origins):
         self.assertEqual(1, len(self.sessions))
         if self.engine_kind is CffiEngine:
             self.assertTrue(self.resumed(self.dial(policy)))
+
+    def test_connection_that_moves(self) -> None:
+        """A connection that moved to another object leaves its session when it ends there, and not before."""
+        policy = self.policy()
+        old, peer, _ = self.dial(policy)
+        self.hear(old, peer)
+        held = old.release()
+        vc = SSLNetVConnection(self.handler)
+        vc.populate(held, None, held.ssl)
+        self.assertTrue(self.resumed(self.dial(policy)))
+        again, other, _ = self.dial(policy)
+        self.leave(vc, peer)
+        self.hear(again, other)
+        self.leave(again, other)
+        self.assertTrue(self.resumed(self.dial(policy)))
+        self.assertEqual(1, len(self.sessions))
 
     def test_a_younger_one_counts(self) -> None:
         """The end of an older connection does not put its session in the place of a younger one's."""

@@ -15,14 +15,14 @@ from atstls.errors import HandshakeFailed
 from atstls.eventsystem.iobuffer import MIOBuffer
 from atstls.net.cop import InactivityCop
 from atstls.net.handler import look_at_connections
-from atstls.ssl import sslvc
 from atstls.ssl.sslvc import NOT_TLS_PLAIN, NOT_TLS_TUNNEL
 from atstls.statistics import TABLE, Distribution, registry
 from atstls.tls import alerts
 from atstls.tls.contexts import ClientVerification
-from atstls.tls.engine import CffiEngine, Engine, client_engine
+from atstls.tls.engine import CffiEngine
 from atstls.tls.hooks import PARKED
 from atstls.tls.phases import Phase
+from atstls.tls.sessions import OriginSessions
 from tests.support import RecordingContinuation, reset, tcp_pair
 from tests.tlssupport import (
     OTHER_CA,
@@ -269,24 +269,28 @@ class SuccessTests(Counting):
         self.assertEqual((0, 1, 0, by_ticket), self.sessions())
 
     def test_origin_sessions(self) -> None:
-        """A session that we resume with an origin."""
-        vc, peer, _ = self.connected()
-        self.read_all(vc)
-        self.run_peers(peer)
-        assert vc.engine is not None
-        session = vc.engine.connection.get_session()
+        """Sessions that we resume with an origin; those that there are not, or whose time is up."""
+        policy = client_policy(self.version, sessions=OriginSessions(seconds=100))
+        names = (
+            "origin_session_reused",
+            "ssl_origin_session_cache_hit",
+            "ssl_origin_session_cache_miss",
+            "ssl_origin_session_cache_timeout",
+        )
 
-        def resuming(*arguments: Any) -> Engine:
-            made = client_engine(*arguments)
-            assert session is not None
-            made.connection.set_session(session)
-            return made
+        def connect() -> tuple[int, ...]:
+            self.restart()
+            vc, peer, _ = self.connected(policy)
+            self.read_all(vc)
+            self.run_peers(peer)
+            self.assertEqual((0, 0, 0, 0), self.sessions())
+            found: tuple[int, ...] = self.counted(*names)
+            return found
 
-        self.patch(sslvc, "client_engine", resuming)
-        self.restart()
-        self.connected()
-        self.assertEqual(int(self.engine_kind is CffiEngine), self.counted("origin_session_reused"))
-        self.assertEqual((0, 0, 0, 0), self.sessions())
+        self.assertEqual((0, 0, 1, 0), connect())
+        self.assertEqual((int(self.engine_kind is CffiEngine), 1, 0, 0), connect())
+        self.reactor.turn(100)
+        self.assertEqual((0, 0, 1, 1), connect())
 
 
 class FailureTests(Counting):
