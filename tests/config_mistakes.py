@@ -538,7 +538,29 @@ ssl_cert_name = both.pem, other.pem
 [certificate a]
 ssl_cert_name = both.pem
 action = tunnel
--> [certificate a] action: not available in this version, allowed: to leave it out
+-> [certificate a] action: nothing is passed on untouched, allowed: with flags = ssl, tr-pass in a [listen NAME]
+
+[certificate a]
+ssl_cert_name = both.pem
+action = pass
+-> [certificate a] action: 'pass' is none of the words, allowed: one word, tunnel, or empty
+
+[listen a]
+port = 1
+flags = ssl, tr-pass
+tunnel_route = b:1
+[certificate a]
+action = tunnel
+[certificate b]
+dest_ip = *
+action = tunnel
+[certificate c]
+dest_ip = 192.0.2.1
+action = tunnel
+ssl_key_name = a.key
+-> [certificate a] ssl_cert_name: there is no certificate, allowed: one file or more
+-> [certificate b] dest_ip: is every address, allowed: one address, or none, with action = tunnel
+-> [certificate c] ssl_cert_name: there is no certificate, allowed: one file or more
 
 [certificate a]
 ssl_cert_name = both.pem

@@ -494,6 +494,7 @@ class ValueTests(ConfigurationTestCase):
             (ListenConfig, "factory", "os:_exit", Route(RouteKind.FACTORY, factory="os:_exit")),
             (CertificateConfig, "ssl_cert_name", "both.pem, rsa.pem", (here / "both.pem", here / "rsa.pem")),
             (CertificateConfig, "ssl_key_name", "", ()),
+            (CertificateConfig, "action", "", None),
             (CertificateConfig, "dest_ip", "*", "*"),
             (CertificateConfig, "dest_ip", "192.0.2.1", "192.0.2.1"),
             (CertificateConfig, "dest_ip", "192.0.2.1:443", "192.0.2.1:443"),

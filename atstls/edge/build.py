@@ -26,6 +26,7 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
 from twisted.logger import Logger
 
+from atstls.edge.certtunnels import CertificateTunnels
 from atstls.edge.config import (
     CertificateConfig,
     Configuration,
@@ -286,7 +287,8 @@ class _Builder:
                     self.warnings.append(warning)
             if loaded:
                 self.certificates.append((config, loaded))
-        if not self.configuration.certificates and any("ssl" in listen.flags for listen in self.configuration.listens):
+        written = any(config.ssl_cert_name for config in self.configuration.certificates)
+        if not written and any("ssl" in listen.flags for listen in self.configuration.listens):
             names = self._own_names()
             self.certificates.append((None, (self_signed(names),)))
             self.warnings.append(
@@ -401,7 +403,18 @@ class _Builder:
         if default is None:
             return None
         table = RouteTable(default, by_name, by_port)
-        return ListenerPlan(listen, table, tuple(pair for pair in hooks if pair[0] not in OUTBOUND_POINTS))
+        passed_on = self._certificate_tunnels() if "tr-pass" in listen.flags else ()
+        return ListenerPlan(listen, table, (*passed_on, *(pair for pair in hooks if pair[0] not in OUTBOUND_POINTS)))
+
+    def _certificate_tunnels(self) -> Hooks:
+        """What is asked on listeners that pass connections on for their certificates' sake."""
+        if all(config.action is None for config in self.configuration.certificates):
+            return ()
+        loaded = {config.name: certificates for config, certificates in self.certificates if config is not None}
+        return CertificateTunnels(
+            (config, [name for certificate in loaded.get(config.name, ()) for name in certificate.names])
+            for config in self.configuration.certificates
+        ).hooks
 
     def _load_hooks(self, listen: ListenConfig) -> Hooks:
         """Those of all listeners, and then those of this one."""

@@ -140,6 +140,7 @@ class _Loader:
         self.complaints = complaints
         self.warnings: list[Complaint] = []
         self.ssl = SSLConfig()
+        self._passes_on = False
         self._ports: dict[str, list[tuple[int, int, Section]]] = {}
         self._taken: dict[tuple[object, ...], Section] = {}
 
@@ -308,6 +309,8 @@ class _Loader:
         if first != "port" and first and "interface" in section.entries:
             self._complain(section, f"has no use with {first}", "interface", allowed="with port")
         listen = _made(ListenConfig, values, name=section.name)
+        # As it is written, whatever else is wrong there.
+        self._passes_on |= "flags" in section.entries and "tr-pass" in section.entries["flags"].text
         if "plain" in listen.flags:
             for point, _ in listen.hook_names():
                 if point not in OUTBOUND_POINTS:
@@ -332,7 +335,12 @@ class _Loader:
         if "dest_ip" in values:
             self._is_first(section, ("dest_ip", values["dest_ip"]), "dest_ip")
         certs, keys = values.get("ssl_cert_name"), values.get("ssl_key_name", ())
+        tunnel = values.get("action") is not None
+        if tunnel:
+            self._check_tunnel(section, values)
         if certs == () or "ssl_cert_name" not in section.entries:
+            if tunnel and "dest_ip" in values and "ssl_key_name" not in section.entries:
+                return _made(CertificateConfig, values, name=section.name)
             self._complain(section, "there is no certificate", "ssl_cert_name", allowed="one file or more")
         elif keys and certs and len(keys) != len(certs):
             wrong = f"{len(keys)} for {len(certs)} in ssl_cert_name"
@@ -342,6 +350,14 @@ class _Loader:
             if self._check_certificates(section, made.files, "ssl_cert_name"):
                 return made
         return None
+
+    def _check_tunnel(self, section: Section, values: dict[str, Any]) -> None:
+        if values.get("dest_ip") == "*":
+            wrong = "is every address"
+            self._complain(section, wrong, "dest_ip", allowed="one address, or none, with action = tunnel")
+        if not self._passes_on:
+            wrong = "nothing is passed on untouched"
+            self._complain(section, wrong, "action", allowed="with flags = ssl, tr-pass in a [listen NAME]")
 
     def _sni(self, section: Section) -> SNIConfig:
         values = self._values(section, SNIConfig)

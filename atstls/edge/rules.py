@@ -181,6 +181,13 @@ class CertificateConfig:
         "The local address for which it is when no name matches; * is every one: the default certificate. When no "
         "certificate is that, the first one is.",
     )
+    action: str | None = key(
+        "action",
+        OrNothing(Choice({"tunnel": "tunnel"})),
+        None,
+        "tunnel: on listeners with the flag tr-pass, connections that come to dest_ip, or that ask for a name in the "
+        "certificate, are passed on untouched to where the route leads. With dest_ip no certificate is needed.",
+    )
 
     ssl_ticket_enabled: bool | None = key(
         "ssl_ticket_enabled",

@@ -4,8 +4,19 @@ One port for TLS and for what is not: C{tr-pass}, C{allow-plain}, and tunnels th
 
 import os
 import ssl
+from typing import Any
 
-from tests.integration.twistd import ROOT, EdgeTestCase, client_context, read_all, server_context
+from tests.integration.twistd import (
+    OTHER_CA,
+    ROOT,
+    EdgeTestCase,
+    Origin,
+    client_context,
+    echo,
+    read_all,
+    server_context,
+    write_certificate,
+)
 
 
 class FirstByteTests(EdgeTestCase):
@@ -84,3 +95,65 @@ class FirstByteTests(EdgeTestCase):
             self.assertEqual(b"ping", client.recv(10), name)
         self.assertRaises((ssl.SSLError, OSError), self.tls, edge.port("nowhere"))
         edge.says("there is no host to pass it on to")
+
+
+def greet(origin: Origin, connection: Any, kept: bytearray) -> None:
+    """Speak first, as SSH does."""
+    connection.sendall(b"220 hello")
+    echo(origin, connection, kept)
+
+
+class CertificateTunnelTests(EdgeTestCase):
+    """What certificates say of connections that are not ours to decrypt: C{action = tunnel}."""
+
+    def test_by_address(self) -> None:
+        """Who comes to its dest_ip is passed on before a byte is read, so that the origin may speak first (S055)."""
+        origin = self.origin(greet)
+        edge = self.start(
+            "".join(
+                f"[listen {name}]\nport = 0\ninterface = {interface}\nflags = {flags}\n"
+                f"forward_route = 127.0.0.1:{origin.port}\n"
+                for name, interface, flags in (
+                    ("there", "127.0.0.2", "ssl, tr-pass"),
+                    ("here", "127.0.0.1", "ssl, tr-pass"),
+                    ("ends", "127.0.0.2", "ssl"),
+                )
+            )
+            + "[certificate passed]\ndest_ip = 127.0.0.2\naction = tunnel\n"
+            + self.certificate("own", "www.example.com")
+        )
+        sock = self.tcp(edge.port("there"), "127.0.0.2")
+        self.assertEqual(b"220 hello", sock.recv(100))
+        hello = b"\x16\x03\x01\0\x05\x01\0\0\x01\xff"
+        sock.sendall(hello)
+        self.assertEqual(hello, sock.recv(100))
+        self.assertEqual(hello, bytes(origin.received[-1]))
+        # Elsewhere, and without tr-pass, TLS ends here.
+        for name, host in (("here", "127.0.0.1"), ("ends", "127.0.0.2")):
+            context = client_context()
+            client = context.wrap_socket(self.tcp(edge.port(name), host), server_hostname="www.example.com")
+            self.addCleanup(client.close)
+            self.assertEqual(b"220 hello", client.recv(100))
+        self.assertNotIn("Traceback", edge.log)
+
+    def test_by_name(self) -> None:
+        """Who asks for a name in it is passed on with his hello, and sees the origin's certificate (O42)."""
+        origin = self.origin(context=server_context("a.example.com", "b.example.com", ca=OTHER_CA))
+        write_certificate(self.directory, "passed", "a.example.com", "*.example.com")
+        edge = self.start(
+            f"[listen https]\nport = 0\nflags = ssl, tr-pass\npartial_blind_route = 127.0.0.1:{origin.port}\n"
+            "[certificate passed]\nssl_cert_name = passed.pem\nssl_key_name = passed.key\naction = tunnel\n"
+            + self.certificate("own", "b.example.com")
+            + "[ssl]\nclient.verify.server.policy = DISABLED\n"
+            "[sni refused.example.com]\nip_allow = 192.0.2.1\n[sni page.example.com]\nsite = .\n"
+        )
+        for name, trusted in (("a.example.com", OTHER_CA), ("b.example.com", None)):
+            context = client_context() if trusted is None else client_context(trust=trusted)
+            client = self.tls(edge.port(), name, context)
+            client.sendall(b"ping")
+            self.assertEqual(b"ping", client.recv(10), name)
+        for name in ("refused.example.com", "page.example.com"):
+            self.assertRaises((ssl.SSLError, OSError), self.tls, edge.port(), name)
+        edge.says("refused.example.com failed: its address is not in ip_allow")
+        edge.says(r"page.example.com\]: 127.0.0.1:\d+ is refused: there is no host to pass it on to")
+        self.assertNotIn("Traceback", edge.log)
