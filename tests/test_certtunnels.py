@@ -19,6 +19,11 @@ class Connection:
         self.local = local
         self.server_name = name
         self.passed_on = False
+        self.proxy_header: Any = None
+        self.told: Any = None
+
+    def certificate_addr(self) -> Any:
+        return self.told
 
     def get_local_addr(self) -> Any:
         return self.local
@@ -61,6 +66,8 @@ class CertificateTunnelsTests(SynchronousTestCase):
             ([entry("192.0.2.1", "a.example")], [HookPoint.VCONN_START, HookPoint.CLIENT_HELLO]),
         ):
             self.assertEqual(points, [point for point, _ in CertificateTunnels(entries).hooks])
+        points = [HookPoint.VCONN_START, HookPoint.CLIENT_HELLO]
+        self.assertEqual(points, [point for point, _ in CertificateTunnels([entry("192.0.2.1")], proxied=True).hooks])
 
     def test_addresses(self) -> None:
         """The address with its port counts before the address alone; an address in any spelling is one (S055)."""
@@ -92,3 +99,20 @@ class CertificateTunnelsTests(SynchronousTestCase):
             [False] * 5,
             self.passed_by_name(tunnels, "www.a.example", "x.b.example", "a.example", "y.x.a.example", None),
         )
+
+    def test_behind_a_load_balancer(self) -> None:
+        """The address that its header tells of counts, when no name does; without a header none does."""
+        tunnels = CertificateTunnels([entry("192.0.2.1"), entry(None, "a.example", action=None)], proxied=True)
+        here, elsewhere = ("192.0.2.1", 443), ("192.0.2.2", 443)
+        for name, header, told, expected in (
+            (None, object(), here, True),
+            ("b.example", object(), here, True),
+            ("a.example", object(), here, False),
+            (None, object(), elsewhere, False),
+            (None, object(), "/run/socket", False),
+            (None, None, here, False),
+        ):
+            vc = Connection(name=name)
+            vc.proxy_header, vc.told = header, told
+            tunnels.by_name(vc)
+            self.assertEqual(expected, vc.passed_on, (name, told))

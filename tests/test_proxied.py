@@ -14,7 +14,7 @@ from atstls.ssl.proxied import ProxiedSSLNetVConnection, ProxyDemands
 from atstls.ssl.sslvc import NOT_TLS_PLAIN, NOT_TLS_TUNNEL, SSLNetVConnection
 from atstls.tls.engine import CffiEngine
 from atstls.tls.phases import Phase
-from tests.support import RecordingContinuation
+from tests.support import RecordingContinuation, make_handler
 from tests.tlssupport import OverTLS, TLSPeer, cuts, hook_set, server_policy
 
 SOURCE, DESTINATION = ("203.0.113.5", 4000), ("198.51.100.7", 443)
@@ -150,6 +150,21 @@ class ProxiedTests(OverTLS):
                     vc.not_tls = not_tls
 
                 self.refused(data, "the PROXY header is wrong", prepare=prepare)
+
+    def test_moved(self) -> None:
+        """A connection that moves to another handler takes what it was told with it, and reads on as TLS."""
+        vc, peer, _ = self.proxied(HEADERS[0])
+        other, poll = make_handler(self.kind, self.reactor)
+        new = vc.migrate(other)
+        self.assertIs(ProxiedSSLNetVConnection, type(new))
+        self.assertEqual(HEADERS[0], new.proxy_header)
+        _, got = self.read_all(new)
+        peer.write(b"ping")
+        self.run_peers(peer)
+        self.assertEqual(b"ping", bytes(got))
+        new.do_io_close()
+        self.run_peers(peer)
+        poll.close()
 
     def test_twice(self) -> None:
         """A second header is no TLS, whoever believes the first one."""

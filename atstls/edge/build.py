@@ -403,18 +403,19 @@ class _Builder:
         if default is None:
             return None
         table = RouteTable(default, by_name, by_port)
-        passed_on = self._certificate_tunnels() if "tr-pass" in listen.flags else ()
+        passed_on = self._certificate_tunnels(listen) if "tr-pass" in listen.flags else ()
         return ListenerPlan(listen, table, (*passed_on, *(pair for pair in hooks if pair[0] not in OUTBOUND_POINTS)))
 
-    def _certificate_tunnels(self) -> Hooks:
+    def _certificate_tunnels(self, listen: ListenConfig) -> Hooks:
         """What is asked on listeners that pass connections on for their certificates' sake."""
         if all(config.action is None for config in self.configuration.certificates):
             return ()
         loaded = {config.name: certificates for config, certificates in self.certificates if config is not None}
-        return CertificateTunnels(
+        entries = (
             (config, [name for certificate in loaded.get(config.name, ()) for name in certificate.names])
             for config in self.configuration.certificates
-        ).hooks
+        )
+        return CertificateTunnels(entries, proxied=listen.proxied).hooks
 
     def _load_hooks(self, listen: ListenConfig) -> Hooks:
         """Those of all listeners, and then those of this one."""

@@ -9,6 +9,9 @@ speak first; and those that ask for a name in it, when their hello was read, whi
 The entries of all certificates are looked at together, since the closest one counts: an address with its port before
 the address alone, a name before a wildcard that covers it.
 
+Behind a load balancer the address is known when its header was read, which comes with the hello: then the hello goes on
+with the rest as well.
+
 Source: behaviour 1.16 (3), 1.24, 1.27, S055, O42; ATS C{ssl_multicert}, C{action=tunnel}.
 """
 
@@ -29,8 +32,11 @@ class CertificateTunnels:
     @ivar hooks: what a listener has to ask, besides its routes.
     """
 
-    def __init__(self, entries: Iterable[tuple[CertificateConfig, Iterable[str]]]) -> None:
-        """@param entries: of all certificates, each with the names in it."""
+    def __init__(self, entries: Iterable[tuple[CertificateConfig, Iterable[str]]], *, proxied: bool = False) -> None:
+        """
+        @param entries: of all certificates, each with the names in it.
+        @param proxied: headers of the PROXY protocol may come first.
+        """
         # A table of contexts, of which two are enough to tell the ones from the others.
         self._tunnel, self._end_here = (SSL.Context(SSL.TLS_SERVER_METHOD) for _ in range(2))
         self._table = CertificateTable()
@@ -47,7 +53,7 @@ class CertificateTunnels:
         hooks: list[tuple[HookPoint, Hook]] = []
         if addresses:
             hooks.append((HookPoint.VCONN_START, self.by_address))
-        if names:
+        if names or (addresses and proxied):
             hooks.append((HookPoint.CLIENT_HELLO, self.by_name))
         self.hooks = tuple(hooks)
 
@@ -58,6 +64,13 @@ class CertificateTunnels:
             vc.tunnel()
 
     def by_name(self, vc: Any) -> None:
-        """A hook at CLIENT_HELLO: is C{vc} passed on for the name that it asks for?  A refusal stands."""
-        if self._table.find_by_name(vc.server_name) is self._tunnel:
+        """
+        A hook at CLIENT_HELLO: is C{vc} passed on for the name that it asks for, or else for the address that its load
+        balancer tells of?  A refusal stands.
+        """
+        found = self._table.find_by_name(vc.server_name)
+        if found is None and vc.proxy_header is not None:
+            address = vc.certificate_addr()
+            found = self._table.find_by_address(address if isinstance(address, tuple) else None)
+        if found is self._tunnel:
             vc.tunnel()

@@ -70,7 +70,7 @@ class ProxiedSSLNetVConnection(SSLNetVConnection):
 
     __slots__ = ("_behind", "_demands", "_proxy_reader", "proxy_header")
 
-    def __init__(self, nh: NetHandler, policy: ServerPolicy, demands: ProxyDemands) -> None:
+    def __init__(self, nh: NetHandler, policy: ServerPolicy | None, demands: ProxyDemands) -> None:
         super().__init__(nh, policy)
         self.proxy_header: ProxyHeader | None = None
         self._demands = demands
@@ -81,6 +81,11 @@ class ProxiedSSLNetVConnection(SSLNetVConnection):
         """See L{SSLNetVConnection.certificate_addr}: where the client has connected to."""
         header = self.proxy_header
         return self.get_local_addr() if header is None or header.destination is None else header.destination
+
+    def _successor(self, nh: NetHandler) -> "ProxiedSSLNetVConnection":
+        successor = ProxiedSSLNetVConnection(nh, None, self._demands)
+        successor.proxy_header = self.proxy_header
+        return successor
 
     def _begin_as_server(self) -> None:
         if self.hook_op != TUNNEL_OP:

@@ -157,3 +157,22 @@ class CertificateTunnelTests(EdgeTestCase):
         edge.says("refused.example.com failed: its address is not in ip_allow")
         edge.says(r"page.example.com\]: 127.0.0.1:\d+ is refused: there is no host to pass it on to")
         self.assertNotIn("Traceback", edge.log)
+
+    def test_behind_a_load_balancer(self) -> None:
+        """The address is the one that the load balancer tells of; its header is not for the origin."""
+        origin = self.origin()
+        edge = self.start(
+            f"[listen https]\nport = 0\nflags = ssl, tr-pass, pp\nforward_route = 127.0.0.1:{origin.port}\n"
+            "[certificate passed]\ndest_ip = 192.0.2.80:443\naction = tunnel\n"
+        )
+        context = client_context(trust=None)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with self.assertRaises(ssl.SSLWantReadError):
+            context.wrap_bio(incoming, outgoing, server_hostname="www.example.com").do_handshake()
+        hello = outgoing.read()
+        sock = self.tcp(edge.port())
+        sock.sendall(b"PROXY TCP4 192.0.2.9 192.0.2.80 4711 443\r\n" + hello)
+        got = b""
+        while len(got) < len(hello):
+            got += sock.recv(65536)
+        self.assertEqual((hello, hello), (got, bytes(origin.received[-1])))
