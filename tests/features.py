@@ -311,6 +311,8 @@ SECTIONS: Final = (
                 "S019",
                 "Was the session resumed?",
                 "sslvc_handshake.ServerHandshakeTests.test_resumption",
+                "sessions.ReuseTests.test_second_connection",
+                "endpoints.SessionTests.test_the_same_settings",
                 "integration.edge.TLSTests.test_sessions_resume",
                 note="Told by the C functions that pyOpenSSL itself uses; it has no public method for it.",
             ),
@@ -594,6 +596,7 @@ SECTIONS: Final = (
                 "S064",
                 "Where it is allowed it is answered at once, though the user writes nothing.",
                 "attacks.RenegotiationTests.test_allowed",
+                "resumption.RenegotiationTests.test_flood",
                 "integration.tls_settings.NameTests.test_renegotiation_is_answered",
             ),
             works(
@@ -983,8 +986,11 @@ SECTIONS: Final = (
                 "S136",
                 "Sessions of clients are kept, found, and let go when their time is up.",
                 "contexts.ResumptionTests.test_switches",
+                "resumption.ResumptionTests.test_ticket_and_id",
+                "resumption.AttackTests.test_past_the_client_certificate",
                 "oddities.SessionTimeOddityTests.test_o38_a_session_that_is_over_is_not_used",
                 "integration.edge.TLSTests.test_sessions_resume",
+                "integration.sessions.ServerTests.test_no_way_past_the_client_certificate",
                 note="By OpenSSL's own cache and by tickets. A cache of one's own, shared by several programs, would "
                 "need SSL_CTX_sess_set_get_cb, which pyOpenSSL does not have.",
             ),
@@ -1909,7 +1915,7 @@ SECTIONS: Final = (
             not_yet(
                 "O37",
                 "To take a session out of the cache may loop for ever when it is not the first.",
-                note="there is no cache of our own yet",
+                note="the cache of ours, for origins, is a dictionary, from which anything is taken at once",
             ),
             oddity(
                 "O38",

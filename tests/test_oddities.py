@@ -53,7 +53,7 @@ from atstls.session.nextprotocol import SSLNextProtocolAccept
 from atstls.session.probe import ProtocolProbeSessionAccept
 from atstls.session.tunnel import OneWayTunnel, TwoWayTunnel
 from atstls.ssl.accept import SSLNetAccept
-from atstls.tls.contexts import ServerSettings, certificate_context
+from atstls.tls.contexts import ClientSettings, ServerSettings, certificate_context, client_context, front_context
 from atstls.tls.engine import FAILED, CffiEngine
 from atstls.tls.hooks import HookPoint
 from atstls.tls.nextprotocol import SSLNextProtocolSet
@@ -73,7 +73,6 @@ from tests.tlssupport import (
     VERSIONS,
     OverTLS,
     TLSPeer,
-    client_policy,
     hook_set,
     issue,
     peer_client_context,
@@ -935,9 +934,10 @@ class RenegotiationOddityTests(Odd):
         """OpenSSL may not hold us to the address of a write's bytes, by whatever contexts the connection came."""
         made: list[int] = []
         settings = ServerSettings()
-        for context in (server_policy().front, certificate_context(settings, [issue("a.example")], select_alpn=None)):
+        front = front_context(settings, select_alpn=None, check_server_name=None)
+        for context in (front, certificate_context(settings, [issue("a.example")], select_alpn=None)):
             made.append(context.set_mode(0))
-        made.append(client_policy().context.set_mode(0))
+        made.append(client_context(ClientSettings()).set_mode(0))
         wanted = 0x2  # SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
         self.assertEqual([wanted] * 3, [modes & wanted for modes in made])
 

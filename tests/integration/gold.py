@@ -90,7 +90,14 @@ GOLD: Final = (
             "test_bad_input.ClientTests.test_renegotiation",
         ),
     ),
-    Gold(9, "tls_renegotiation_allowed", ("test_tls_settings.NameTests.test_renegotiation_is_answered",)),
+    Gold(
+        9,
+        "tls_renegotiation_allowed",
+        (
+            "test_tls_settings.NameTests.test_renegotiation_is_answered",
+            "test_sessions.ServerTests.test_renegotiating_without_end",
+        ),
+    ),
     Gold(
         10,
         "tls_flow_control",
@@ -125,7 +132,11 @@ GOLD: Final = (
     Gold(
         15,
         "tls_session_reuse",
-        ("test_gold_tls.SessionTests.test_tls_session_reuse", "test_edge.TLSTests.test_sessions_resume"),
+        (
+            "test_gold_tls.SessionTests.test_tls_session_reuse",
+            "test_edge.TLSTests.test_sessions_resume",
+            "test_sessions.ServerTests.test_reuse",
+        ),
     ),
     Gold(16, "tls_ticket", missing="pyOpenSSL cannot be given the keys of tickets, so two servers cannot share them"),
     Gold(
