@@ -188,6 +188,23 @@ class ResumptionTests(Resuming):
         without = evolve(without, tickets=frozenset())
         self.assert_full(*self.attempt(without, self.earn(without)))
 
+    def test_context_of_a_hook(self) -> None:
+        """A hook's own context does not say what its sessions are good for: who comes back is served, in full."""
+        self.context = self.client_context(issue("me.example"))
+        mine = SSL.Context(SSL.TLS_SERVER_METHOD)
+        mine.use_certificate(issue("a.example").leaf)
+        mine.use_privatekey(issue("a.example").key)
+        mine.load_verify_locations(ca_file())
+        for kind in KINDS:
+            policy = listener(self.demanding(kind))
+            hooks = hook_set(cert=lambda vc: vc.ssl_context_set(mine) and None)
+            for cut in cuts().values():
+                session = self.earn(policy, hooks=hooks)
+                vc, peer, cont = self.attempt(policy, session, hooks=hooks, cut=cut)
+                self.assertEqual(issue("me.example").leaf, vc.get_peer_certificate())
+                self.assert_full(vc, peer, cont)
+        self.assertEqual([], self.lines())
+
     def test_client_certificate_is_known(self) -> None:
         """Who showed a certificate, and resumes, is known by it."""
         self.context = self.client_context(issue("me.example"))

@@ -603,6 +603,9 @@ class SSLNetVConnection(TraceableNetVConnection):
             if result >= 0 and self.hello is None and not self.is_client:
                 # OpenSSL can read what we cannot: then nobody has decided whether this client may come in.
                 self.refusal = HandshakeFailed("the ClientHello breaks the rules", alerts.DECODE_ERROR)
+            elif result < 0 and tls.reason == engine.NO_SESSION_ID_CONTEXT:
+                # Somebody's own context, where certificates of clients are asked for: OpenSSL fails who comes back.
+                self.refusal = SessionRefused(tls.reason, alerts.INTERNAL_ERROR)
             if self.refusal is not None:
                 anew = self._engine_anew(tls)
                 if anew is not None:

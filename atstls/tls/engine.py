@@ -80,6 +80,9 @@ BORROWED_BYTES: Final = 16 << 10
 _BROKEN: Final = bytes(5)
 """The header of no record."""
 
+NO_SESSION_ID_CONTEXT: Final = "session id context uninitialized"
+"""A reason: the client has a session, and must show certificates, and nobody has said what sessions are good for."""
+
 DONE: Final = 1
 WANT_READ: Final = 0
 
