@@ -18,6 +18,7 @@ from atstls.ssl.accept import SSLNetAccept
 from atstls.ssl.processor import SSLNetProcessor
 from atstls.ssl.sslvc import NO_HOOKS, SSLNetVConnection
 from atstls.tls.engine import CffiEngine
+from atstls.tls.sessions import OriginSessions
 from tests.support import RecordingContinuation, what_descriptors_are
 from tests.tlssupport import OverTLS, TLSPeer, client_policy, hook_set, issue, server_policy
 
@@ -96,6 +97,32 @@ class ProcessorTests(OverTLS):
             self.assertEqual("127.0.0.1", vcs[n].get_remote_addr()[0])
         self.assertEqual((["ACCEPT"] * 2, vcs), (cont.events, seen))
         accept.cancel()
+
+    def test_sessions(self) -> None:
+        """Connections under a policy that keeps sessions resume, to the same port and to no other (A063)."""
+        sessions = OriginSessions()
+        processor = self.processor(client_policy=client_policy(self.version, sessions=sessions))
+        one, two = self.listener(), self.listener()
+        found = []
+        for listener in (one, one, two, one):
+            opened: list[Any] = []
+            options = NetVCOptions()
+            options.set_sni_servername("a.example")
+            processor.connect_s(
+                RecordingContinuation({NET_EVENT_OPEN: opened.append}), listener.getsockname(), options=options
+            )
+            peer = self.origin(listener)
+            self.run_peers(peer, until=lambda opened=opened: opened)
+            (vc,) = opened
+            found.append(vc.get_ssl_session_cache_hit())
+            _, said = self.read_all(vc)
+            peer.write(b"tickets come with it")
+            self.run_peers(peer, until=lambda said=said: said)
+            vc.do_io_close()
+            peer.shutdown()
+            self.run_peers(peer, until=lambda vc=vc: vc.socket is None)
+        self.assertEqual([False, True, False, True], found)
+        self.assertEqual((2, 2, 2), (sessions.hits, sessions.misses, len(sessions)))
 
     def test_connect(self) -> None:
         """connect_s tells OPEN when the handshake is done and the origin was accepted, connect_re before."""
