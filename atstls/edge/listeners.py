@@ -11,7 +11,6 @@ Source: behaviour 6.3 (2); rows P06, P07, N090-N095.
 
 import errno
 import os
-import socket
 from typing import Any
 
 from twisted.application.service import Service
@@ -27,6 +26,7 @@ from atstls.edge.routes import RouteAccept
 from atstls.errors import ConfigurationError
 from atstls.net.accept import NetAccept
 from atstls.net.connection import AcceptOptions
+from atstls.net.inherited import check_listening, systemd_descriptor
 from atstls.session.nextprotocol import SSLNextProtocolAccept
 from atstls.ssl.accept import SSLNetAccept
 from atstls.ssl.proxied import ProxiedNetAccept, ProxyDemands
@@ -34,40 +34,7 @@ from atstls.tls.hooks import HookPoint, HookSet
 from atstls.tls.policy import ServerPolicy
 
 
-def systemd_descriptor(name: str, passed: ListenFDs) -> int:
-    """
-    The descriptor of a socket that systemd opened for us.
-
-    @param name: the FileDescriptorName of its unit, or its number among those that were passed, from 0.
-    @raise ConfigurationError: it is not among them.
-    """
-    by_name = passed.inheritedNamedDescriptors()
-    descriptors = passed.inheritedDescriptors()
-    if name in by_name:
-        return by_name[name]
-    if name.isdecimal() and int(name) < len(descriptors):
-        return descriptors[int(name)]
-    known = ", ".join(sorted(by_name)) or "none, since systemd passed no socket to this process"
-    raise ConfigurationError(f"there is no socket {name!r}, allowed: {known}")
-
-
-def check_listening(fd: int) -> None:
-    """
-    See that C{fd} is a listening stream socket, and make it non-blocking: whoever opened it may not have thought of us.
-
-    @raise ConfigurationError: it is not.
-    """
-    try:
-        with socket.socket(fileno=os.dup(fd)) as probe:
-            listening = probe.type == socket.SOCK_STREAM and probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    except OSError:
-        listening = 0
-    if not listening:
-        raise ConfigurationError(f"descriptor {fd} is not a listening socket")
-    os.set_blocking(fd, False)
-
-
-def accept_options(listen: ListenConfig, net: NetConfig, passed: ListenFDs) -> AcceptOptions:
+def accept_options(listen: ListenConfig, net: NetConfig, passed: ListenFDs | None) -> AcceptOptions:
     """
     What the listening socket should be.
 
@@ -111,7 +78,7 @@ class Listener(Service):
 
     _log = Logger()
 
-    def __init__(self, plan: ListenerPlan, machinery: Machinery, net: NetConfig, passed: ListenFDs) -> None:
+    def __init__(self, plan: ListenerPlan, machinery: Machinery, net: NetConfig, passed: ListenFDs | None) -> None:
         self._plan = plan
         self.accept: NetAccept | None = None
         self.name = plan.config.name

@@ -129,7 +129,7 @@ class TLSEdgeService(MultiService):
         self.machinery = Machinery(reactor) if machinery is None else machinery
         self.drain_seconds = drain_seconds
         self._net = NetConfig() if net is None else net
-        self._passed = ListenFDs.fromEnvironment() if passed is None else passed
+        self._passed = passed
         self.machinery.limit(self._net)
         self._factories: list[Any] = []
         self._policies = Policies(self.machinery, self._net.connect_timeout)

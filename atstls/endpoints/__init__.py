@@ -14,6 +14,7 @@ from atstls.endpoints.created import CreatedNetVConnection
 from atstls.endpoints.server import SSLServerEndpoint, TLSListeningPort
 from atstls.endpoints.settings import HANDSHAKE_SECONDS, CertificateFolder, ClientTLS, ServerTLS, load_folder
 from atstls.endpoints.shared import SharedHandler, handler_for
+from atstls.endpoints.sockets import SSLAdoptedServerEndpoint, SSLUNIXClientEndpoint, SSLUNIXServerEndpoint
 from atstls.endpoints.strings import ClientEndpointParser, ServerEndpointParser
 
 __all__ = (
@@ -22,8 +23,11 @@ __all__ = (
     "ClientEndpointParser",
     "ClientTLS",
     "CreatedNetVConnection",
+    "SSLAdoptedServerEndpoint",
     "SSLClientEndpoint",
     "SSLServerEndpoint",
+    "SSLUNIXClientEndpoint",
+    "SSLUNIXServerEndpoint",
     "ServerEndpointParser",
     "ServerTLS",
     "SharedHandler",

@@ -37,7 +37,7 @@ from atstls.events import (
     NET_EVENT_OPEN,
 )
 from atstls.interfaces import IContinuation
-from atstls.net.connection import NetVCOptions, is_ip
+from atstls.net.connection import Address, NetVCOptions, is_ip
 from atstls.net.handler import NetHandler
 from atstls.net.processor import NetProcessor
 from atstls.session.protocol import connect_protocol, twisted_address
@@ -97,7 +97,7 @@ class _Attempt:
         self._action: Any = None
         self._over = False
 
-    def begin(self, processor: NetProcessor, address: tuple[str, int], timeout: float, options: NetVCOptions) -> None:
+    def begin(self, processor: NetProcessor, address: Address, timeout: float, options: NetVCOptions) -> None:
         self._shared.hold()
         try:
             self._factory.doStart()
@@ -202,8 +202,8 @@ class SSLClientEndpoint:
         """
         try:
             shared = handler_for(self._reactor)
-            kind = IPv6Address if ":" in self._host else IPv4Address
-            attempt = _Attempt(shared, protocolFactory, kind("TCP", self._host, self._port))
+            address, destination = self._destination()
+            attempt = _Attempt(shared, protocolFactory, destination)
             options = NetVCOptions(local_ip=self._bind[0], local_port=self._bind[1])
             tls = self._tls
             if isinstance(tls, ClientTLS):
@@ -211,10 +211,15 @@ class SSLClientEndpoint:
             else:
                 make = self._make_by_context_factory(tls, protocolFactory)
             processor = _ClientProcessor(shared, make)
-            attempt.begin(processor, (self._host, self._port), self._timeout, options)
+            attempt.begin(processor, address, self._timeout, options)
         except Exception:
             return fail()
         return attempt.deferred
+
+    def _destination(self) -> tuple[Address, IAddress]:
+        """Where to, for us and for Twisted."""
+        kind = IPv6Address if ":" in self._host else IPv4Address
+        return (self._host, self._port), kind("TCP", self._host, self._port)
 
     def _make_by_settings(
         self, tls: ClientTLS, factory: Any, options: NetVCOptions
@@ -229,13 +234,13 @@ class SSLClientEndpoint:
             sessions=tls.sessions,
         )
         host = tls.server_name or self._host
-        name = host if is_ip(host) else dns_name(host) or host
+        name = (host if is_ip(host) else dns_name(host) or host) if host else None
         options.set_sni_servername(name)
 
         def make(nh: NetHandler) -> SSLNetVConnection:
             vc = SSLNetVConnection(nh, policy)
             vc.hooks = tls.hooks
-            vc.server_name = None if is_ip(name) else name
+            vc.server_name = None if name is None or is_ip(name) else name
             return vc
 
         return make

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from atstls.endpoints.client import SSLClientEndpoint
 from atstls.endpoints.server import SSLServerEndpoint
 from atstls.endpoints.settings import HANDSHAKE_SECONDS, CertificateFolder, ClientTLS, ServerTLS, load_folder
+from atstls.endpoints.sockets import SSLAdoptedServerEndpoint, SSLUNIXClientEndpoint, SSLUNIXServerEndpoint
 from atstls.errors import ConfigurationError
 from atstls.tls.certificates import UNREADABLE, Certificate, load_certificate, read_file
 from atstls.tls.contexts import ClientSettings, ClientVerification, ServerSettings
@@ -44,11 +45,17 @@ def _protocol_names(value: bytes | str | None) -> tuple[bytes, ...]:
 
 def _parse_server(
     reactor: Any,
-    port: str,
+    port: str | None = None,
     folder: str | None = None,
     backlog: str = "50",
-    interface: str = "",
+    interface: str | None = None,
     *,
+    path: str | None = None,
+    unix: str | None = None,
+    mode: str = "666",
+    lockfile: str = "1",
+    fd: str | None = None,
+    systemd: str | None = None,
     privateKey: str | None = None,
     certKey: str | None = None,
     extraCertChain: str | None = None,
@@ -59,6 +66,16 @@ def _parse_server(
     clientCA: str | None = None,
     verify: str | None = None,
 ) -> SSLServerEndpoint:
+    if path is not None or (port is not None and not port.isdecimal()):
+        # As tls: has it, the folder first: its port and its addresses are those of tls: too.
+        if path is None:
+            path, port, folder = port, folder, None
+        elif folder is not None:
+            raise ConfigurationError(f"{folder}: one folder is enough, beside path={path}")
+        folder = path
+        if unix is None and fd is None and systemd is None:
+            port = "443" if port is None else port
+            interface = "::" if interface is None else interface
     if sslmethod is not None:
         raise ConfigurationError(f"sslmethod={sslmethod}: versions are not chosen here; TLS 1.2 and 1.3 are spoken")
     if dhParameters is not None:
@@ -77,18 +94,26 @@ def _parse_server(
         verification = _choice("verify", verify, ClientVerification)
     else:
         verification = ClientVerification.NONE if clientCA is None else ClientVerification.REQUIRED
-    return SSLServerEndpoint(
-        reactor,
-        int(port),
-        ServerTLS(
-            certificates,
-            alpn=dict.fromkeys(_protocol_names(alpn)),
-            handshake_timeout_seconds=HANDSHAKE_SECONDS if handshakeTimeout is None else float(handshakeTimeout),
-            settings=ServerSettings(client_verification=verification, client_ca_file=clientCA),
-        ),
-        int(backlog),
-        interface,
+    tls = ServerTLS(
+        certificates,
+        alpn=dict.fromkeys(_protocol_names(alpn)),
+        handshake_timeout_seconds=HANDSHAKE_SECONDS if handshakeTimeout is None else float(handshakeTimeout),
+        settings=ServerSettings(client_verification=verification, client_ca_file=clientCA),
     )
+    _exactly_one({"a port": port, "unix": unix, "fd": fd, "systemd": systemd})
+    if unix is not None:
+        return SSLUNIXServerEndpoint(reactor, unix, tls, int(backlog), int(mode, 8), bool(int(lockfile)))
+    if fd is not None:
+        return SSLAdoptedServerEndpoint(reactor, int(fd), tls)
+    if systemd is not None:
+        return SSLAdoptedServerEndpoint.from_systemd(reactor, systemd, tls)
+    assert port is not None  # one of them is there
+    return SSLServerEndpoint(reactor, int(port), tls, int(backlog), interface or "")
+
+
+def _exactly_one(places: dict[str, object]) -> None:
+    if sum(place is not None for place in places.values()) != 1:
+        raise ConfigurationError(f"an endpoint has exactly one of {', '.join(places)}")
 
 
 def _load_pair(private_key: str, certificate: str | None, chain: str | None) -> Certificate:
@@ -105,14 +130,17 @@ def _load_pair(private_key: str, certificate: str | None, chain: str | None) -> 
 
 def _parse_client(
     reactor: Any,
-    host: bytes | str,
-    port: bytes | str,
+    host: bytes | str | None = None,
+    port: bytes | str | None = None,
     timeout: bytes | str = "30",
     bindAddress: bytes | str | None = None,
     certificate: bytes | str | None = None,
     privateKey: bytes | str | None = None,
     trustRoots: bytes | str | None = None,
+    endpoint: bytes | str | None = None,
     *,
+    unix: bytes | str | None = None,
+    lockfile: bytes | str = "0",
     certKey: bytes | str | None = None,
     caCertsDir: bytes | str | None = None,
     hostname: bytes | str | None = None,
@@ -125,8 +153,23 @@ def _parse_client(
         alpn=_protocol_names(alpn),
         policy=VerifyPolicy.ENFORCED if verify is None else _choice("verify", verify, VerifyPolicy),
     )
-    tls = ClientTLS(settings, server_name=_optional(hostname), roots=_optional(trustRoots) or _optional(caCertsDir))
-    return SSLClientEndpoint(reactor, _text(host), int(port), tls, float(timeout), _optional(bindAddress))
+    roots = _optional(trustRoots) or _optional(caCertsDir)
+    tls = ClientTLS(settings, server_name=_optional(hostname), roots=roots)
+    _exactly_one({"a host with its port": port, "unix": unix})
+    if unix is not None:
+        return SSLUNIXClientEndpoint(reactor, _text(unix), tls, float(timeout), bool(int(lockfile)))
+    assert host is not None and port is not None  # the port is there, and stands behind the host
+    if endpoint is None:
+        return SSLClientEndpoint(reactor, _text(host), int(port), tls, float(timeout), _optional(bindAddress))
+    # Who is meant is said by the host, and the way there by the other endpoint.
+    tls = evolve(tls, server_name=tls.server_name or _text(host))
+    kind, _, where = _text(endpoint).partition(":")
+    to_host, _, to_port = where.rpartition(":")
+    if kind == "unix" and where:
+        return SSLUNIXClientEndpoint(reactor, where, tls, float(timeout))
+    if kind == "tcp" and to_host and to_port.isdecimal():
+        return SSLClientEndpoint(reactor, to_host, int(to_port), tls, float(timeout), _optional(bindAddress))
+    raise ConfigurationError(f"endpoint={_text(endpoint)}: allowed are tcp:HOST:PORT and unix:PATH")
 
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)

@@ -220,7 +220,7 @@ class NetAccept(Action):
             return _TCPPort._fromListeningDescriptor(reactor, options.fd, family, _NoFactory())
         if options.unix_path is not None:
             path: Any = options.unix_path  # Twisted's annotation says bytes, its code takes either
-            return _UNIXPort(path, _NoFactory(), options.backlog, mode=0o666, reactor=reactor, wantPID=True)
+            return _UNIXPort(path, _NoFactory(), options.backlog, options.unix_mode, reactor, wantPID=options.unix_lock)
         host = options.local_ip
         if options.localhost_only:
             host = "::1" if ":" in host else "127.0.0.1"

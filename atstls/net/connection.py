@@ -65,6 +65,8 @@ class AcceptOptions:
     @ivar local_ip: the address to listen on; empty for all of IPv4, C{"::"} for all of IPv6.
     @ivar local_port: the port; 0 for any that is free.
     @ivar unix_path: a UNIX socket instead.
+    @ivar unix_mode: the rights of its file.
+    @ivar unix_lock: whether a lock beside it tells that we live; without, what a dead process left keeps us out.
     @ivar fd: an inherited listening socket instead.
     @ivar additional_accepts: accept so many more than one a turn; -1: up to L{atstls.net.accept.ACCEPTS_A_TURN}.
     @ivar f_callback_on_open: tell ACCEPT_SUCCEED or ACCEPT_FAILED from within C{accept}, instead of raising.
@@ -77,6 +79,8 @@ class AcceptOptions:
     local_ip: str = ""
     local_port: int = 0
     unix_path: str | None = None
+    unix_mode: int = 0o666
+    unix_lock: bool = True
     fd: int | None = None
     backlog: int = 4096
     additional_accepts: int = -1
