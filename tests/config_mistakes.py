@@ -289,22 +289,32 @@ site = site
 [listen a]
 port = 1
 flags = ssl, tr-pass, allow-plain
--> [listen a] flags: 'allow-plain, ssl, tr-pass' has two flags that contradict each other, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
+-> [listen a] flags: 'allow-plain, ssl, tr-pass' has two flags that contradict each other, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
 
 [listen a]
 port = 1
 flags = plain, allow-plain
--> [listen a] flags: 'allow-plain' has no use without ssl, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
+-> [listen a] flags: 'allow-plain' has no use without ssl, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
 
 [listen a]
 port = 1
 flags = allow-plain
--> [listen a] flags: 'allow-plain' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
+-> [listen a] flags: 'allow-plain' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
 
 [listen a]
 port = 1
 flags = pp
--> [listen a] flags: 'pp' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
+-> [listen a] flags: 'pp' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
+
+[listen a]
+port = 1
+tunnel_route = {original_destination}
+-> [listen a] tunnel_route: there is no original destination here, allowed: with flags = ..., tr-in
+
+[listen a]
+unix = s
+flags = ssl, tr-in
+-> [listen a] flags: tr-in has no use with a UNIX socket, allowed: with port
 
 [listen a]
 port = 1
@@ -319,17 +329,17 @@ proxy_protocol_out = 3
 [listen a]
 port = 1
 flags = blind
--> [listen a] flags: 'blind' is not a flag, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
+-> [listen a] flags: 'blind' is not a flag, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
 
 [listen a]
 port = 1
 flags = plain, ssl
--> [listen a] flags: 'plain, ssl' has more than one of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
+-> [listen a] flags: 'plain, ssl' has more than one of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
 
 [listen a]
 port = 1
 flags =
--> [listen a] flags: '' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt
+-> [listen a] flags: '' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
 
 [listen a]
 port = 1
@@ -394,67 +404,67 @@ site =
 [listen a]
 port = 1
 forward_route = a
--> [listen a] forward_route: 'a' has no port, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] forward_route: 'a' has no port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 forward_route =
--> [listen a] forward_route: '' has no port, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] forward_route: '' has no port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 forward_route = a:
--> [listen a] forward_route: '' is not a port, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] forward_route: '' is not a port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 forward_route = a:0
--> [listen a] forward_route: '0' is not a port, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] forward_route: '0' is not a port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 forward_route = a:65536
--> [listen a] forward_route: '65536' is not a port, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] forward_route: '65536' is not a port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 forward_route = :80
--> [listen a] forward_route: '' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] forward_route: '' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 forward_route = *.a.example:80
--> [listen a] forward_route: '*.a.example' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] forward_route: '*.a.example' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 forward_route = $1.example:80
--> [listen a] forward_route: '$1.example' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] forward_route: '$1.example' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 tunnel_route = 192.0.2.256:80
--> [listen a] tunnel_route: '192.0.2.256' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] tunnel_route: '192.0.2.256' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 tunnel_route = ::1:80
--> [listen a] tunnel_route: '::1:80' has an IPv6 address without brackets, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] tunnel_route: '::1:80' has an IPv6 address without brackets, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 tunnel_route = [a.example]:80
--> [listen a] tunnel_route: '[a.example]:80' has brackets around what is not an IPv6 address, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] tunnel_route: '[a.example]:80' has brackets around what is not an IPv6 address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 tunnel_route = [::1]
--> [listen a] tunnel_route: '[::1]' has no port, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] tunnel_route: '[::1]' has no port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1
 partial_blind_route = unix:
--> [listen a] partial_blind_route: there is no file name, allowed: HOST:PORT, [V6]:PORT or unix:PATH, port 1 to 65535
+-> [listen a] partial_blind_route: there is no file name, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
 
 [listen a]
 port = 1

@@ -327,7 +327,7 @@ class AcceptTests(OverBothPolls):
         def fail(*_: Any, **__: Any) -> None:
             raise OSError(errno.EINVAL, "scripted")
 
-        self.patch(accept_module, "apply_options", fail)
+        self.patch(accept_module, "apply_accept_options", fail)
         self.assertRaises(OSError, self.listen)
         self.assertEqual(1 if self.kind == "edge" else 0, len(self.reactor.readers))
 

@@ -50,6 +50,8 @@ from atstls.tls.hooks import HookPoint
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 from tests.config_mistakes import mistakes
 
+ORIGINAL = Route(RouteKind.TUNNEL, original=True)
+
 a_factory = Factory.forProtocol(Protocol)
 not_a_factory = 7
 
@@ -363,7 +365,7 @@ class DefaultTests(ConfigurationTestCase):
         """The defaults are those that the documentation promises."""
         self.assertEqual(attrs.astuple(EdgeConfig()), (30, 300))
         self.assertEqual(
-            attrs.astuple(NetConfig()), (30000, 86400, 1, 30, b"", 30000, 0, 0, None, 60, -1, 1, 1, 0, 0, 0, 0)
+            attrs.astuple(NetConfig()), (30000, 86400, 1, 30, b"", 30000, 0, 0, None, 60, -1, 1, 1, *[0] * 9)
         )
         self.assertEqual(
             attrs.asdict(SSLConfig()),
@@ -431,6 +433,11 @@ class ValueTests(ConfigurationTestCase):
             (NetConfig, "per_client.connection.exempt_list", "::1, ::2", (network("::1"), network("::2"))),
             (NetConfig, "per_client.connection.alert_delay", "0.5", 0.5),
             (NetConfig, "additional_accepts", "4", 4),
+            (NetConfig, "defer_accept", "45", 45),
+            (NetConfig, "sock_packet_mark_in", "1", 1),
+            (NetConfig, "sock_packet_mark_out", "2", 2),
+            (NetConfig, "sock_packet_tos_in", "40", 40),
+            (NetConfig, "sock_packet_tos_out", "255", 255),
             (NetConfig, "sock_option_flag_in", "7", 7),
             (NetConfig, "sock_option_flag_out", "0", 0),
             (NetConfig, "sock_recv_buffer_size_in", "65536", 65536),
@@ -491,6 +498,7 @@ class ValueTests(ConfigurationTestCase):
             (ListenConfig, "forward_route", "unix:s", Route(RouteKind.FORWARD, path=here / "s")),
             (ListenConfig, "partial_blind_route", "[::1]:80", Route(RouteKind.PARTIAL_BLIND, target=("::1", 80))),
             (ListenConfig, "tunnel_route", "192.0.2.1:80", Route(RouteKind.TUNNEL, target=("192.0.2.1", 80))),
+            (ListenConfig, "tunnel_route", "{original_destination}\nflags = ssl, tr-in", ORIGINAL),
             (ListenConfig, "factory", "os:_exit", Route(RouteKind.FACTORY, factory="os:_exit")),
             (CertificateConfig, "ssl_cert_name", "both.pem, rsa.pem", (here / "both.pem", here / "rsa.pem")),
             (CertificateConfig, "ssl_key_name", "", ()),

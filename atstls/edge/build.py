@@ -39,6 +39,7 @@ from atstls.edge.hookkeys import OUTBOUND_POINTS, load_hook
 from atstls.edge.keylog import KeyLog
 from atstls.edge.loops import loops
 from atstls.edge.onward import HTTP2, Onward, OnwardTLS
+from atstls.edge.original import ORIGINAL_DESTINATION
 from atstls.edge.places import ROUTES_ONWARD, Route, RouteKind, load_factory
 from atstls.edge.routes import RouteTable, Rule
 from atstls.edge.tunnels import look_at_tunnels
@@ -177,6 +178,8 @@ def origin_options(net: NetConfig) -> NetVCOptions:
         sockopt_flags=net.sock_option_flag_out,
         recv_buffer_bytes=net.sock_recv_buffer_size_out,
         send_buffer_bytes=net.sock_send_buffer_size_out,
+        packet_mark=net.sock_packet_mark_out,
+        packet_tos=net.sock_packet_tos_out,
     )
 
 
@@ -442,6 +445,10 @@ class _Builder:
             if sni.ssl_ticket_enabled is not None:
                 settings = evolve(settings, session_ticket=sni.ssl_ticket_enabled)
         settings = self._verification(settings, sni)
+        if route.original and "tr-in" not in listen.flags:
+            wrong = f"{section} {route.kind.value}"
+            self._complain(wrong, f"[listen {listen.name}] is not transparent, allowed: with flags = ..., tr-in there")
+            return None
         # The section that names the route is the one to tell about it.
         whose = section if sni is None or sni.route is not None else f"[listen {listen.name}]"
         destination = self._destination(whose, route, listen, sni=sni)
@@ -537,7 +544,7 @@ class _Builder:
         if route.kind is RouteKind.FACTORY:
             assert route.factory is not None
             return self._protocol(_factory(route.factory, reactor))
-        address: Address = str(route.path) if route.target is None else route.target
+        address: Address = ORIGINAL_DESTINATION if route.original else route.target or str(route.path)
         connect_seconds = self.configuration.net.connect_timeout
         half_close_seconds = self.configuration.edge.half_close_timeout
         if route.kind is RouteKind.PARTIAL_BLIND and not through:

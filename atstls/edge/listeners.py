@@ -53,6 +53,10 @@ def accept_options(listen: ListenConfig, net: NetConfig, passed: ListenFDs | Non
         recv_buffer_bytes=net.sock_recv_buffer_size_in,
         send_buffer_bytes=net.sock_send_buffer_size_in,
         sockopt_flags=net.sock_option_flag_in,
+        packet_mark=net.sock_packet_mark_in,
+        packet_tos=net.sock_packet_tos_in,
+        defer_accept_seconds=net.defer_accept,
+        f_inbound_transparent="tr-in" in listen.flags,
     )
 
 

@@ -83,12 +83,12 @@ def _answers(host: str, interface: str) -> bool:
         return address == ours
     if address.version != ours.version and ours.version == 4:
         return False
-    return _is_here(host, address.version)
+    return is_here(host)
 
 
-def _is_here(host: str, version: int) -> bool:
-    """Is C{host} an address of this machine?  Only such a one can be bound."""
-    with socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def is_here(host: str) -> bool:
+    """Is C{host} an IP address of this machine?  Only such a one can be bound."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((host, 0))
         except OSError:

@@ -20,6 +20,7 @@ from attrs import evolve, field, frozen
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from atstls.edge.original import ORIGINAL_DESTINATION, original_address
 from atstls.edge.places import join_port
 from atstls.edge.proxyout import PROXY_OUT_NONE, introduction
 from atstls.edge.tunnels import tally_tunnel
@@ -40,6 +41,8 @@ HTTP2: Final = b"h2"
 
 def address_words(address: Address) -> str:
     """C{address} as it is written in the configuration."""
+    if address is ORIGINAL_DESTINATION:
+        return address[0]
     return f"unix:{address}" if isinstance(address, str) else join_port(*address)
 
 
@@ -74,6 +77,10 @@ class Onward:
         _Dial(self, data)
         return EVENT_DONE
 
+    def address_for(self, vc: Any) -> Address | None:
+        """Where C{vc} goes; C{None}: nowhere."""
+        return original_address(vc) if self.address is ORIGINAL_DESTINATION else self.address
+
     def options_for(self, vc: Any) -> NetVCOptions:
         """What the connection should be that is made for C{vc}."""
         if self.proxy_out == PROXY_OUT_NONE:
@@ -86,6 +93,8 @@ class Onward:
 
         The loader refuses routes to the very listener that they start from; a name that leads there shows only now.
         """
+        if self.address is ORIGINAL_DESTINATION:
+            return None  # See address_for().
         local, remote = vc.get_local_addr(), origin.get_remote_addr()
         if local and local == remote:
             return "that is where the connection came in"
@@ -136,7 +145,11 @@ class _Dial:
         self._action: IAction | None = None
         # No bytes are wanted yet; timeouts are.
         vc.do_io_read(self, 0, None)
-        self._action = onward.processor.connect_s(self, onward.address, onward.connect_seconds, onward.options_for(vc))
+        address = onward.address_for(vc)
+        if address is None:
+            self._give_up("that is this port itself", errno.EPROTO)
+            return
+        self._action = onward.processor.connect_s(self, address, onward.connect_seconds, onward.options_for(vc))
 
     def handle_event(self, event: int, data: Any) -> int:
         """The other connection is there, or cannot be had; or the client's time is up."""

@@ -28,6 +28,7 @@ IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 SUN_PATH_BYTES: Final = 107
 """The longest path of a UNIX socket on Linux (unix(7): C{sun_path} is 108 bytes, one of them for the end)."""
 
+_ORIGINAL = "{original_destination}"
 _FACTORY = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 
 
@@ -265,12 +266,14 @@ class Route:
     @ivar target: host and port, for the three routes that go on.
     @ivar path: the site's directory, or the UNIX socket of a route that goes on.
     @ivar factory: C{package.module:NAME}.
+    @ivar original: where the client of a transparent port wanted to go, for the three routes that go on.
     """
 
     kind: RouteKind
     target: tuple[str, int] | None = None
     path: Path | None = None
     factory: str | None = None
+    original: bool = False
 
     @classmethod
     def welcome(cls) -> "Route":
@@ -306,12 +309,14 @@ class Onward(Kind[Route]):
     """The next host of a connection, or the UNIX socket where it goes on."""
 
     route: RouteKind
-    noun = "HOST:PORT, [V6]:PORT or unix:PATH"
+    noun = "HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}"
     span = "port 1 to 65535"
 
     def convert(self, text: str) -> Route:
         if text.startswith("unix:"):
             return Route(self.route, path=File().convert(text.removeprefix("unix:")))
+        if text == _ORIGINAL:
+            return Route(self.route, original=True)
         host, port = split_port(text)
         if port is None:
             raise ValueError(f"{shown(text)} has no port")
@@ -321,6 +326,8 @@ class Onward(Kind[Route]):
         return attrs.evolve(value, path=base / value.path) if value.path is not None else value
 
     def write(self, value: Route) -> str:
+        if value.original:
+            return _ORIGINAL
         if value.target is None:
             return f"unix:{value.path}"
         return join_port(*value.target)

@@ -111,12 +111,12 @@ class ListenConfig(Routes, HookKeys):
     backlog: int = key("backlog", Whole(1), 4096, "How many connections may wait to be accepted. Ours.")
     flags: frozenset[str] = key(
         "flags",
-        Flags(("ssl", "plain"), ("tr-pass", "allow-plain"), ("pp", "pp-clnt")),
+        Flags(("ssl", "plain"), ("tr-pass", "allow-plain"), ("pp", "pp-clnt", "tr-in")),
         frozenset(("ssl",)),
         "What comes in: TLS, or bytes that are not encrypted. With ssl, what does not begin as TLS is refused; with "
         "tr-pass it is passed on untouched to where the route leads; with allow-plain it is served in clear. With pp a "
         "header of the PROXY protocol may come first; with pp-clnt the client is who that says, also for ip_allow and "
-        "in the log.",
+        "in the log. With tr-in connections to other addresses are taken that the system's rules send here (Linux).",
     )
     proxy_protocol_allowlist: tuple[IPNetwork, ...] | None = key(
         "proxy_protocol_allowlist",

@@ -208,6 +208,21 @@ class NetConfig:
         1,
         "The same for the sockets of connections to the next host.",
     )
+    defer_accept: int = key(
+        "defer_accept",
+        Whole(0),
+        0,
+        "Seconds for which the system keeps a new connection that has sent nothing, without telling us (Linux); 0 is "
+        "none. Not for listeners where the server speaks first.",
+    )
+    sock_packet_mark_in: int = key(
+        "sock_packet_mark_in", Whole(0), 0, "The mark of packets to clients, for the system's rules (Linux); 0 is none."
+    )
+    sock_packet_mark_out: int = key("sock_packet_mark_out", Whole(0), 0, "The same of packets to the next host.")
+    sock_packet_tos_in: int = key(
+        "sock_packet_tos_in", Whole(0, 255), 0, "The class of service (TOS, or DSCP and ECN) of packets to clients."
+    )
+    sock_packet_tos_out: int = key("sock_packet_tos_out", Whole(0, 255), 0, "The same of packets to the next host.")
     sock_recv_buffer_size_in: int = key(
         "sock_recv_buffer_size_in",
         Whole(0),

@@ -35,11 +35,12 @@ from atstls.events import (
 )
 from atstls.eventsystem.continuation import Action
 from atstls.interfaces import IContinuation, INetAccept
-from atstls.net.connection import AcceptOptions, apply_options
+from atstls.net.connection import AcceptOptions, apply_accept_options
 from atstls.net.farewell import FAREWELLS_AT_ONCE, Farewell
 from atstls.net.handler import NetHandler
 from atstls.net.throttle import Throttle
-from atstls.net.unixvc import UnixNetVConnection
+from atstls.net.transparent import make_transparent
+from atstls.net.unixvc import LISTENING_PORT, UnixNetVConnection
 from atstls.statistics import counters
 
 ACCEPTS_A_TURN: Final = 64
@@ -50,8 +51,6 @@ REST_SECONDS: Final = 0.1
 TRANSIENT: Final = 1
 OUT_OF_RESOURCES: Final = 0
 FATAL: Final = -1
-
-_DEFER_ACCEPT: Final = getattr(socket, "TCP_DEFER_ACCEPT", 0)
 
 _TRANSIENT = {errno.EAGAIN, errno.ECONNABORTED, errno.ECONNRESET, errno.EPIPE, errno.EINTR, errno.EPERM, errno.EPROTO}
 _RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSR}
@@ -94,6 +93,19 @@ class _TCPPort(tcp.Port):
 
     def doRead(self) -> None:  # noqa: N802
         self.readable()
+
+
+class _TransparentTCPPort(_TCPPort):
+    """One that may be bound to an address of somebody else's."""
+
+    def createInternetSocket(self) -> socket.socket:  # noqa: N802
+        sock: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]  # Twisted's
+        try:
+            make_transparent(sock)
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
 
 class _UNIXPort(unix.Port):
@@ -163,13 +175,23 @@ class NetAccept(Action):
         self.options = options
         self.port: Any = None
         self.accepted = 0
-        self._allocate = allocate
+        self._allocate = self._making_transparent(allocate) if options.f_inbound_transparent else allocate
         # One without a limit; the last descriptors are kept by it as well.
         self._throttle = Throttle(0) if options.backdoor else throttle
         self._reserve: Any = None
         self._out_of_descriptors = False
         self._resting: Any = None
         self._farewells: set[Farewell] = set()
+
+    def _making_transparent(
+        self, allocate: Callable[["NetAccept"], UnixNetVConnection]
+    ) -> Callable[["NetAccept"], UnixNetVConnection]:
+        def allocated(accept: NetAccept) -> UnixNetVConnection:
+            vc = allocate(accept)
+            vc.set_arg(LISTENING_PORT, self.port.getHost().port)
+            return vc
+
+        return allocated
 
     def listen(self) -> None:
         """
@@ -186,14 +208,7 @@ class NetAccept(Action):
             port.readable = self._accept_waiting
             port.startListening()
             port.socket.setblocking(False)  # An inherited one may block, and would, at the end of its queue.
-            options = self.options
-            # What is accepted inherits the options of the listening socket (Linux, BSD): set them once.
-            apply_options(
-                port.socket, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes,
-                tcp=port.socket.family != socket.AF_UNIX,
-            )  # fmt: skip
-            if options.defer_accept_seconds and _DEFER_ACCEPT and port.socket.family != socket.AF_UNIX:
-                port.socket.setsockopt(socket.IPPROTO_TCP, _DEFER_ACCEPT, options.defer_accept_seconds)
+            apply_accept_options(port.socket, self.options)
         except (CannotListenError, OSError) as exc:
             if port is not None and port.connected:
                 _close(port)
@@ -224,7 +239,8 @@ class NetAccept(Action):
         host = options.local_ip
         if options.localhost_only:
             host = "::1" if ":" in host else "127.0.0.1"
-        return _TCPPort(options.local_port, _NoFactory(), options.backlog, host, reactor)
+        kind = _TransparentTCPPort if options.f_inbound_transparent else _TCPPort
+        return kind(options.local_port, _NoFactory(), options.backlog, host, reactor)
 
     def get_host(self) -> IAddress:
         """See L{INetAccept.get_host}."""

@@ -15,9 +15,13 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
+from atstls.net.transparent import make_transparent
+
 SOCK_OPT_NO_DELAY: Final = 1
 SOCK_OPT_KEEP_ALIVE: Final = 2
 SOCK_OPT_LINGER_ON: Final = 4
+
+_DEFER_ACCEPT: Final = getattr(socket, "TCP_DEFER_ACCEPT", 0)
 
 Address = tuple[str, int] | str
 """A host's IP address and port, or the path of a UNIX socket."""
@@ -70,6 +74,9 @@ class AcceptOptions:
     @ivar fd: an inherited listening socket instead.
     @ivar additional_accepts: accept so many more than one a turn; -1: up to L{atstls.net.accept.ACCEPTS_A_TURN}.
     @ivar f_callback_on_open: tell ACCEPT_SUCCEED or ACCEPT_FAILED from within C{accept}, instead of raising.
+    @ivar f_inbound_transparent: connections that were made to others come here, see L{atstls.net.transparent}.
+    @ivar packet_mark: SO_MARK of the accepted sockets; 0 for none.
+    @ivar packet_tos: IP_TOS or IPV6_TCLASS of the accepted sockets; 0 for none.
     @ivar localhost_only: listen on the loopback address, whatever C{local_ip} says.
     @ivar backdoor: a port by which one gets in when there are too many connections already, of all or of one address.
     @ivar defer_accept_seconds: whole seconds for which the kernel keeps a connection to itself until its first bytes
@@ -88,6 +95,9 @@ class AcceptOptions:
     localhost_only: bool = False
     backdoor: bool = False
     defer_accept_seconds: int = 0
+    f_inbound_transparent: bool = False
+    packet_mark: int = 0
+    packet_tos: int = 0
     recv_buffer_bytes: int = 0
     send_buffer_bytes: int = 0
     sockopt_flags: int = SOCK_OPT_NO_DELAY
@@ -144,7 +154,23 @@ def reapply_options(sock: socket.socket, options: NetVCOptions) -> None:
     _mark_packets(sock, options)
 
 
-def _mark_packets(sock: socket.socket, options: NetVCOptions) -> None:
+def apply_accept_options(sock: socket.socket, options: AcceptOptions) -> None:
+    """
+    Set C{options} on a listening socket; what is accepted inherits them (Linux, BSD).
+
+    @raise OSError: the system does not allow one of them, or not to us.
+    """
+    tcp = sock.family != socket.AF_UNIX
+    apply_options(sock, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes, tcp=tcp)
+    if tcp:
+        _mark_packets(sock, options)
+        if options.defer_accept_seconds and _DEFER_ACCEPT:
+            sock.setsockopt(socket.IPPROTO_TCP, _DEFER_ACCEPT, options.defer_accept_seconds)
+    if options.f_inbound_transparent:
+        make_transparent(sock)
+
+
+def _mark_packets(sock: socket.socket, options: NetVCOptions | AcceptOptions) -> None:
     if options.packet_mark:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, options.packet_mark)
     if options.packet_tos:

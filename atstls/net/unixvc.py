@@ -61,6 +61,7 @@ from atstls.net.handler import NetHandler
 from atstls.net.migration import HeldConnection, check_can_leave, give_to, take_away
 from atstls.net.oob import OutOfBand
 from atstls.net.proxyheader import ProxyHeader
+from atstls.net.transparent import original_destination
 from atstls.statistics import Counters, counters
 
 WOULD_BLOCK: Final = 0
@@ -81,6 +82,9 @@ DATA_WRITE_VIO: Final = 1
 DATA_OUTPUT_VC: Final = 2
 DATA_CLOSED: Final = 3
 """What C{get_data} can be asked for (ATS: C{TS_API_DATA_*})."""
+
+LISTENING_PORT: Final = "atstls.net.listening_port"
+"""The argument of a connection to a transparent port under which the number of that is kept."""
 
 _OUTPUT_VC: Final = "atstls.net.output_vc"
 _URGENT: Final = "atstls.net.out_of_band"
@@ -935,14 +939,19 @@ class UnixNetVConnection:
         return self._remote
 
     def get_local_addr(self) -> Address | None:
-        """See L{INetVConnection.get_local_addr}."""
+        """See L{INetVConnection.get_local_addr}.  On a transparent port: where the client wanted to go."""
         if self._local is None and self.socket is not None:
             try:
-                name = self.socket.getsockname()
+                name = original_destination(self.socket) if self.is_transparent else self.socket.getsockname()
             except OSError:
                 return None
             self._local = name[:2] if isinstance(name, tuple) else name
         return self._local
+
+    @property
+    def is_transparent(self) -> bool:
+        """Was it made to somebody else, and given to us (L{atstls.net.transparent})?"""
+        return self.args is not None and LISTENING_PORT in self.args
 
     def get_effective_remote_addr(self) -> Address | None:
         """Who the client is: the source in C{proxy_header} where there is one, else the peer."""
