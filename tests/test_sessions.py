@@ -17,6 +17,7 @@ from atstls.eventsystem.iobuffer import MIOBuffer
 from atstls.net.connection import NetVCOptions
 from atstls.ssl import sslvc
 from atstls.ssl.sslvc import SSLNetVConnection
+from atstls.tls import engine
 from atstls.tls import sessions as module
 from atstls.tls.certificates import Certificate
 from atstls.tls.contexts import ClientSettings, ServerSettings, certificate_context, client_context
@@ -150,6 +151,19 @@ class ReuseTests(Origins):
             self.hear(vc, peer)
         self.assertTrue(self.resumed(self.dial(policy)))
         self.assertFalse(vc.closed)
+
+    def test_without_the_bytes(self) -> None:
+        """Where OpenSSL's sessions cannot be had as bytes, pyOpenSSL's objects do: connections resume all the same."""
+        self.patch(engine, "HAVE_SESSION_BYTES", False)
+        policy = self.policy()
+        self.earn(policy)
+        for _ in range(2):
+            vc, peer, cont = self.dial(policy)
+            self.assertTrue(self.resumed((vc, peer, cont)))
+            self.hear(vc, peer)
+            self.leave(vc, peer)
+        (entry,) = self.sessions._entries.values()
+        self.assertIsInstance(entry.session, SSL.Session)
 
     def test_without(self) -> None:
         """A policy without a place for sessions never resumes."""

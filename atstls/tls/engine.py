@@ -46,11 +46,6 @@ try:
     _SSL_session_reused = _lib.SSL_session_reused
     _SSL_get_verify_result = _lib.SSL_get_verify_result
     _SSL_set_bio = _lib.SSL_set_bio
-    _SSL_get_session = _lib.SSL_get_session
-    _SSL_set_session = _lib.SSL_set_session
-    _SSL_SESSION_free = _lib.SSL_SESSION_free
-    _write_session = _lib.i2d_SSL_SESSION
-    _read_session = _lib.d2i_SSL_SESSION
     _BIO_read = _lib.BIO_read
     _BIO_write = _lib.BIO_write
     _BIO_new = _lib.BIO_new
@@ -67,6 +62,17 @@ try:
     HAVE_CFFI = True
 except (ImportError, AttributeError):  # pragma: no cover - only where pyOpenSSL has changed its inside
     HAVE_CFFI = False
+
+try:
+    # Apart, since pyOpenSSL itself has no use for the last two: they may go, and should take nothing with them.
+    _SSL_get_session = _lib.SSL_get_session
+    _SSL_set_session = _lib.SSL_set_session
+    _SSL_SESSION_free = _lib.SSL_SESSION_free
+    _write_session = _lib.i2d_SSL_SESSION
+    _read_session = _lib.d2i_SSL_SESSION
+    HAVE_SESSION_BYTES = True
+except (NameError, AttributeError):  # pragma: no cover - only where cryptography has changed its inside
+    HAVE_SESSION_BYTES = False
 
 OPEN: Final = 0
 CLOSED: Final = 1
@@ -366,6 +372,8 @@ class CffiEngine(Engine):
 
     @staticmethod
     def session_of(connection: SSL.Connection) -> Any:
+        if not HAVE_SESSION_BYTES:
+            return connection.get_session()
         session = _SSL_get_session(connection._ssl)
         size = _write_session(session, _ffi.NULL) if session else 0
         if size <= 0:
@@ -375,6 +383,8 @@ class CffiEngine(Engine):
         return bytes(_ffi.buffer(der, size))
 
     def offer(self, session: Any) -> bool:
+        if not isinstance(session, bytes):
+            return super().offer(session)
         der = _ffi.from_buffer(session)
         made = _read_session(_ffi.NULL, _ffi.new("const unsigned char **", der), len(session))
         if not made:
