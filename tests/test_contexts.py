@@ -375,7 +375,9 @@ class ProtocolTests(PeersCase):
         """A TLS 1.2 client cannot begin a new handshake in the connection, unless I allow it."""
         for allowed in (False, True):
             settings = ServerSettings(allow_client_renegotiation=allowed)
-            pair = self.joined(self.client("TLSv1.2"), front(settings), behind(self.certificate))
+            client = SSL.Context(SSL.TLS_CLIENT_METHOD)  # ours never asks for it
+            client.set_max_proto_version(SSL.TLS1_2_VERSION)
+            pair = self.joined(client, front(settings), behind(self.certificate))
             pair.client.renegotiate()
             pair.talk()
             if allowed:
@@ -383,6 +385,16 @@ class ProtocolTests(PeersCase):
                 self.assertEqual(pair.client.total_renegotiations(), 1)
             else:
                 self.assertIn("no renegotiation", str(pair.failures["client"]))
+
+    def test_renegotiation_by_an_origin(self) -> None:
+        """An origin that asks for a new handshake is told that there is none."""
+        origin = SSL.Context(SSL.TLS_SERVER_METHOD)
+        origin.use_certificate(self.certificate.leaf)
+        origin.use_privatekey(self.certificate.key)
+        pair = self.joined(self.client("TLSv1.2"), origin)
+        pair.server.renegotiate()
+        pair.talk()
+        self.assertIn("no renegotiation", str(pair.failures["server"]))
 
     def test_idle_memory(self) -> None:
         """Each kind of context gives the buffers of idle connections back."""

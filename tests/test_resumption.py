@@ -483,6 +483,32 @@ class RenegotiationTests(Resuming):
         self.assertEqual(([], []), (cont.events, self.lines()))
         self.assertLessEqual(len(vc._renegotiations), RENEGOTIATIONS + 1)
 
+    def test_origin_that_asks_for_it(self) -> None:
+        """An origin has no business to ask us: the connection ends, and what came before is delivered."""
+        origin = SSL.Context(SSL.TLS_SERVER_METHOD)
+        origin.use_certificate(issue("a.example").leaf)
+        origin.use_privatekey(issue("a.example").key)
+        vc, sock = self.connect()
+        opened, _ = self.read(vc, 0)
+        peer = TLSPeer(sock, origin, server=True)
+        self.peers.append(peer)
+        self.run_peers(peer)
+        self.assertEqual(["READ_COMPLETE"], opened.events)
+        cont, found = self.read_all(vc)
+        peer.write(b"answer")
+        peer.connection.renegotiate()
+        try:
+            peer.connection.do_handshake()
+        except SSL.WantReadError:
+            pass
+        peer._take()
+        self.run_peers(peer)
+        self.assertEqual((["READ_READY", "ERROR"], b"answer"), (cont.events, found))
+        self.assertIn("renegotiate", str(vc.error))
+        self.assertEqual("no renegotiation", peer.reason)
+        vc.do_io_close()
+        self.leave(vc, peer)
+
     def test_moving_is_no_new_start(self) -> None:
         """A connection that moved to another object has used up what it has used up."""
         policy = listener(self.settings("ticket", allow_client_renegotiation=True))

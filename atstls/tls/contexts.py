@@ -287,6 +287,8 @@ def client_context(settings: ClientSettings, *, signature_failed: SignatureFaile
     """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     _set_protocol(context, settings)
+    # An origin that asks for a new handshake gets the alert no_renegotiation, and the connection ends.
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
     if settings.alpn:
         if not all(0 < len(name) <= 255 for name in settings.alpn):
             raise ConfigurationError("alpn: a protocol name has 1 to 255 bytes")
