@@ -53,6 +53,7 @@ from atstls.session.nextprotocol import SSLNextProtocolAccept
 from atstls.session.probe import ProtocolProbeSessionAccept
 from atstls.session.tunnel import OneWayTunnel, TwoWayTunnel
 from atstls.ssl.accept import SSLNetAccept
+from atstls.ssl.sslvc import TERMINATE_OP
 from atstls.tls.contexts import ClientSettings, ServerSettings, certificate_context, client_context, front_context
 from atstls.tls.engine import FAILED, CffiEngine
 from atstls.tls.hooks import HookPoint
@@ -335,23 +336,29 @@ class HandshakeOddityTests(Odd):
 
     def test_o14_a_connection_that_a_hook_refuses_ends(self) -> None:
         """No ACCEPT and no READ_COMPLETE: ERROR, an alert for the client, and the hook of the close is told."""
-        for point in ("vconn_start", "client_hello", "servername", "cert"):
-            closed: list[Any] = []
-            sessions = RecordingContinuation()
-            port = SSLNextProtocolAccept(sessions)
-            vc, sock = self.accept(
-                hooks=hook_set(**{point: lambda vc: vc.refuse(49, "not you")}, vconn_close=closed.append)
-            )
-            port.handle_event(NET_EVENT_ACCEPT, vc)
-            peer = self.client(sock)
-            self.run_peers(peer)
-            self.assertEqual(([], False, 1), (sessions.events, peer.done, len(closed)), point)
-            self.assertIn("access denied", peer.reason)
-            self.assertEqual((1, ENET_SSL_FAILED), (vc.closed, vc.lerrno))
-            self.assertIsInstance(vc.error, HandshakeFailed)
-            peer.sock.close()
-            self.reactor.settle()
-            self.assert_gone(vc)
+
+        def refuse(vc: Any) -> None:
+            vc.refuse(49, "not you")
+
+        def terminate(vc: Any) -> None:
+            vc.hook_op = TERMINATE_OP
+
+        for hook, words in ((refuse, "access denied"), (terminate, "handshake failure")):
+            for point in ("vconn_start", "client_hello", "servername", "cert"):
+                closed: list[Any] = []
+                sessions = RecordingContinuation()
+                port = SSLNextProtocolAccept(sessions)
+                vc, sock = self.accept(hooks=hook_set(**{point: hook}, vconn_close=closed.append))
+                port.handle_event(NET_EVENT_ACCEPT, vc)
+                peer = self.client(sock)
+                self.run_peers(peer)
+                self.assertEqual(([], False, 1), (sessions.events, peer.done, len(closed)), point)
+                self.assertIn(words, peer.reason)
+                self.assertEqual((1, ENET_SSL_FAILED), (vc.closed, vc.lerrno))
+                self.assertIsInstance(vc.error, HandshakeFailed)
+                peer.sock.close()
+                self.reactor.settle()
+                self.assert_gone(vc)
 
     def test_o15_lerrno_says_what_happened(self) -> None:
         """ECONNRESET for who left, at any time, and ENET_SSL_FAILED for what is no TLS."""
@@ -587,14 +594,16 @@ class DataOddityTests(Odd):
             vc, peer, _ = self.established(evolve(server_policy(self.version), max_record_size=max_record_size))
             buffer = MIOBuffer(0)
             reader, other = buffer.alloc_reader(), buffer.alloc_reader()
-            buffer.write(bytes(256))
+            buffer.write(bytes(128))
             reader.consume(128)  # all of the first block, which the other reader still has
+            buffer.write(b"y" * 128)
             buffer.append(b"x" * 1000)
+            self.assertEqual(reader.offset, reader.block.end)
             cont = RecordingContinuation()
             vc.do_io_write(cont, 1128, reader)
             self.run_peers(peer)
             self.assertEqual((["WRITE_COMPLETE"], 1256), (cont.events, other.avail))
-            self.assertEqual(bytes(128) + b"x" * 1000, bytes(peer.plain))
+            self.assertEqual(b"y" * 128 + b"x" * 1000, bytes(peer.plain))
 
     def test_o5_record_sizes_are_counted_by_what_was_written(self) -> None:
         """Within one large request records grow at the threshold; the counters are the records, slow peer or not."""
@@ -754,6 +763,7 @@ class DataOddityTests(Odd):
             VC_EVENT_WRITE_COMPLETE,
             VC_EVENT_EOS,
         )
+        unsent = ("close", "close with a reason", "take back the write", "shut down", "switch off")
         for event in events:
             for name, do in deeds.items():
                 vc, peer, _ = self.established()
@@ -778,6 +788,11 @@ class DataOddityTests(Odd):
                 peer.shutdown()
                 self.run_peers(peer)
                 self.assertEqual([0], done, (event, name))
+                if event == VC_EVENT_WRITE_READY and name in unsent:
+                    self.assertEqual(b"", bytes(peer.plain), name)
+                if name == "write anew":
+                    self.assertIn(bytes(peer.plain), (b"anew", b"requestanew"))
+                    self.assertEqual(event != VC_EVENT_WRITE_READY, peer.plain.startswith(b"request"), event)
                 if name == "hand over":
                     self.assertEqual(1, len([told for told in cont.log if told[0] == event_name(event)]))
                 if name.startswith("close"):
