@@ -532,10 +532,11 @@ SECTIONS: Final = (
                 "nextprotocol_accept.NextProtocolAcceptTests.test_first_byte",
                 "integration.first_byte.FirstByteTests.test_what_is_not_tls_is_passed_on",
             ),
-            not_yet(
+            works(
                 "S055",
-                "A certificate that is for an address and asks for a tunnel: nothing of TLS is ours.",
-                note="there is no action = tunnel; a hook at VCONN_START can ask for the same (S078)",
+                "A certificate with action = tunnel: who comes to its address is passed on before a byte is read.",
+                "certtunnels.CertificateTunnelsTests.test_addresses",
+                "integration.first_byte.CertificateTunnelTests.test_by_address",
             ),
             works(
                 "S056",
@@ -1440,6 +1441,7 @@ SECTIONS: Final = (
                 "N095",
                 "An accepted connection has a number, a time and an address.",
                 "accept.AcceptTests.test_accepted",
+                note="Transparent ports (tr-in), whose connections keep the address that the client meant, are not there yet.",
             ),
         ),
     ),
@@ -1912,10 +1914,10 @@ SECTIONS: Final = (
                 "With itself; half an end is carried through, and bounded in time.",
                 "tunnel.TwoWayTests.test_half_close",
             ),
-            not_yet(
+            oddity(
                 "O37",
                 "To take a session out of the cache may loop for ever when it is not the first.",
-                note="the cache of ours, for origins, is a dictionary, from which anything is taken at once",
+                "Any session can be taken out of ours, which is for origins.",
             ),
             oddity(
                 "O38",
@@ -1941,6 +1943,9 @@ SECTIONS: Final = (
                 "O42",
                 "A certificate that asks for a tunnel is heeded when it was found by name only.",
                 "A tunnel is one however it was chosen: by name or by address, before the hello or behind it.",
+                "certtunnels.CertificateTunnelsTests.test_names",
+                "integration.first_byte.CertificateTunnelTests.test_by_name",
+                "integration.first_byte.CertificateTunnelTests.test_by_address",
             ),
             oddity(
                 "O43",

@@ -60,6 +60,7 @@ from atstls.tls.hooks import HookPoint
 from atstls.tls.nextprotocol import SSLNextProtocolSet
 from atstls.tls.phases import Phase
 from atstls.tls.recordsize import DEFAULT_RECORD_BYTES, MAX_RECORD_BYTES, RECORD_BYTE_THRESHOLD
+from atstls.tls.sessions import OriginSessions
 from tests.support import (
     HandReactor,
     Moved,
@@ -1094,6 +1095,37 @@ class SessionOddityTests(Odd):
 
 
 globals().update(SessionOddityTests.make_test_case_classes())
+
+
+class SessionCacheOddityTests(Odd):
+    """The sessions that are kept for connections to origins."""
+
+    def test_o37_any_session_can_be_taken_out(self) -> None:
+        """The first, the last and those between: by a failure or when their time is up, once, and the others stay."""
+        vc, _, _ = self.connected()
+        for way in ("failed", "late"):
+            for order in ((0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 1, 3)):
+                sessions = OriginSessions(seconds=100)
+                kept = []
+                for key in range(5):
+                    # One that is to be late first was opened first.
+                    now = 10.0 * order.index(key)
+                    part = sessions.offer(key, vc.engine, now)
+                    part.opened(vc.engine, now, 1e9)
+                    kept.append(part)
+                self.assertEqual(5, len(sessions))
+                for at, key in enumerate(order):
+                    for _ in range(2):
+                        if way == "failed":
+                            kept[key].failed()
+                        else:
+                            sessions.offer(key, vc.engine, 100.0 + 10 * at)
+                        self.assertEqual(4 - at, len(sessions), (way, order, key))
+                self.assertEqual(0 if way == "failed" else 5, sessions.timeouts)
+                self.assertEqual(0, sessions.hits)
+
+
+globals().update(SessionCacheOddityTests.make_test_case_classes())
 
 
 class SessionTimeOddityTests(Odd):
