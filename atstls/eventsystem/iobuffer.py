@@ -242,12 +242,12 @@ class MIOBuffer:
         if tail is None or count > tail.size - tail.end or count < 0:
             raise LocalError(f"there is no room for {count} bytes")
         tail.end += count
-        sole = self.sole
-        if sole is not None:
-            sole.avail += count
-        else:
-            for reader in self.readers:
-                reader.avail += count
+        self.filled(count)
+
+    def filled(self, count: int) -> None:
+        """Let the readers see C{count} bytes by which C{block.end} was moved; for a reader that is C{sole}, in place."""
+        for reader in self.readers:
+            reader.avail += count
 
     def write(
         self, source: "bytes | bytearray | memoryview | IOBufferReader", nbytes: int | None = None, offset: int = 0
@@ -282,9 +282,7 @@ class MIOBuffer:
 
     def _append_filled(self, block: IOBufferBlock) -> None:
         self._append(block)
-        count = block.end - block.start
-        for reader in self.readers:
-            reader.avail += count
+        self.filled(block.end - block.start)
 
     def _share(self, source: "IOBufferReader", nbytes: int, offset: int) -> int:
         todo = min(nbytes, source.avail - offset)

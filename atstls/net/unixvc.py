@@ -607,7 +607,12 @@ class UnixNetVConnection:
         except OSError as exc:
             return self._read_failed(exc)
         if n:
-            writer.fill(n)
+            block.end = end + n
+            sole = writer.sole
+            if sole is not None:
+                sole.avail += n
+            else:
+                writer.filled(n)
             if n < room:
                 if not self.read_hup:
                     state = self.read

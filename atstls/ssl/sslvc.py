@@ -281,7 +281,8 @@ class SSLNetVConnection(TraceableNetVConnection):
                 return False
             walk.go_on()
         elif self.phase is Phase.HANDSHAKE:
-            self._shake_hands()
+            if self._hear():
+                self._shake_hands()
         elif self.phase is Phase.HELLO:
             self._collect_hello()
         elif self.phase is Phase.START:
@@ -627,14 +628,20 @@ class SSLNetVConnection(TraceableNetVConnection):
             if not flushed and self._unsent is None:
                 self._fail(self._vanished("the peer left during the handshake", ENDED))
                 return
-            n = self._receive()
-            if n == WOULD_BLOCK:
+            if not self._hear():
                 return
-            if n < 0:
-                self._fail(self._vanished("the peer left during the handshake", n))
-                return
+
+    def _hear(self) -> bool:
+        """Give OpenSSL what the peer says during the handshake.  False: nothing, for now or, if it has left, ever."""
+        n = self._receive()
+        if n > 0:
+            assert self.engine is not None
             counters.total_handshake_bytes_read_in += n
-            tls.feed_block(self.nh.wire, n)
+            self.engine.feed_block(self.nh.wire, n)
+            return True
+        if n < 0:
+            self._fail(self._vanished("the peer left during the handshake", n))
+        return False
 
     def _handshake_error(self, tls: Engine) -> AtsTlsError:
         if "certificate verify failed" in tls.reason:
@@ -852,9 +859,13 @@ class SSLNetVConnection(TraceableNetVConnection):
             got = tls.read(block, limit)
         state.triggered = state.polled or not tls.starved
         if got:
-            full = got == block.size
-            writer.fill(got)
-            if full:
+            block.end += got
+            sole = writer.sole
+            if sole is not None:
+                sole.avail += got
+            else:
+                writer.filled(got)
+            if got == block.size:
                 writer.grow()
             if tls.bulky:
                 self.bulky = True

@@ -138,9 +138,13 @@ class Engine:
         raise NotImplementedError
 
     def receive(self, wire: Any, count: int, block: Any, limit: int) -> int:
-        """L{feed_block} and L{read} in one; nothing refers to C{wire} afterwards."""
-        self.feed_block(wire, count)
-        return self.read(block, limit)
+        """
+        L{feed_block} and L{read} in one.
+
+        @param wire: nothing refers to it afterwards; may be C{None} when C{count} is 0.
+        @return: as L{read}.
+        """
+        raise NotImplementedError
 
     def read(self, block: Any, limit: int) -> int:
         """
@@ -148,7 +152,7 @@ class Engine:
 
         @return: the bytes; 0: look at C{condition}, and if that is L{OPEN} at C{starved}, which is then True.
         """
-        raise NotImplementedError
+        return self.receive(None, 0, block, limit)
 
     def write(self, block: Any, offset: int, count: int) -> int:
         """
@@ -254,27 +258,51 @@ class CffiEngine(Engine):
         self.starved = False
 
     def receive(self, wire: Any, count: int, block: Any, limit: int) -> int:
-        c = wire.c
+        borrowed = None
+        if count:
+            c = wire.c
+            if c is None:
+                c = wire.c = _ffi.from_buffer(wire.memory)
+            self.starved = False
+            if count < BORROWED_BYTES:
+                _BIO_write(self._in or self._own_in(), c, count)
+            else:
+                # A BIO over the wire itself, for as long as this call.
+                borrowed = _BIO_new_mem_buf(c, count)
+                _BIO_set_mem_eof_return(borrowed, -1)
+                self._use_in(borrowed)
+                self._in = None
+        c = block.c
         if c is None:
-            c = wire.c = _ffi.from_buffer(wire.memory)
-        self.starved = False
-        if count < BORROWED_BYTES:
-            _BIO_write(self._in or self._own_in(), c, count)
-            return self.read(block, limit)
-        # A BIO over the wire itself, for as long as this call.
-        bio = _BIO_new_mem_buf(c, count)
-        _BIO_set_mem_eof_return(bio, -1)
-        self._use_in(bio)
-        self._in = None
-        n = self.read(block, limit)
-        if not self.starved:
+            c = block.c = _ffi.from_buffer(block.memory)
+        ssl = self._ssl
+        start: int = block.end
+        end = start
+        stop = block.size
+        if stop - end > limit:
+            stop = end + limit
+        if self.condition:
+            stop = end
+        while end < stop:
+            n = _SSL_read(ssl, c + end, stop - end)
+            if n <= 0:
+                error = _SSL_get_error(ssl, n)
+                if error == _WANT_READ:
+                    self.starved = True
+                elif error == _ZERO_RETURN:
+                    self.condition = CLOSED
+                else:
+                    self._fail(error)
+                break
+            end += n
+        if borrowed is not None and not self.starved:
             # The rest waits for room, and the wire is everybody's.
             rest = _ffi.new("unsigned char[]", count)
-            left = _BIO_read(bio, rest, count)
+            left = _BIO_read(borrowed, rest, count)
             own = self._own_in()
             if left > 0:
                 _BIO_write(own, rest, left)
-        return n
+        return end - start
 
     def _own_in(self) -> Any:
         """A memory BIO of our own in the place of one that was borrowed."""
@@ -297,32 +325,6 @@ class CffiEngine(Engine):
             return WANT_READ
         self._fail(error)
         return -FAILED
-
-    def read(self, block: Any, limit: int) -> int:
-        if self.condition:
-            return 0
-        c = block.c
-        if c is None:
-            c = block.c = _ffi.from_buffer(block.memory)
-        ssl = self._ssl
-        end: int = block.end
-        start = end
-        stop = block.size
-        if stop - end > limit:
-            stop = end + limit
-        while end < stop:
-            n = _SSL_read(ssl, c + end, stop - end)
-            if n <= 0:
-                error = _SSL_get_error(ssl, n)
-                if error == _WANT_READ:
-                    self.starved = True
-                elif error == _ZERO_RETURN:
-                    self.condition = CLOSED
-                else:
-                    self._fail(error)
-                break
-            end += n
-        return end - start
 
     def write(self, block: Any, offset: int, count: int) -> int:
         c = block.c
@@ -427,7 +429,9 @@ class PublicEngine(Engine):
             return -FAILED
         return DONE
 
-    def read(self, block: Any, limit: int) -> int:
+    def receive(self, wire: Any, count: int, block: Any, limit: int) -> int:
+        if count:
+            self.feed_block(wire, count)
         if self.condition:
             return 0
         end: int = block.end

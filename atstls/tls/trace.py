@@ -99,9 +99,9 @@ class _TracedEngine(Engine):
             f"server name {escaped(name) or 'none'}, protocol {escaped(protocol) or 'none'}"
         )
 
-    def read(self, block: Any, limit: int) -> int:
+    def receive(self, wire: Any, count: int, block: Any, limit: int) -> int:
         before = self.condition
-        n = super().read(block, limit)
+        n = super().receive(wire, count, block, limit)
         if n:
             end = block.end
             self._owner.wire_moved(RECEIVED, block.view[end : end + n])
