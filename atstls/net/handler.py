@@ -28,9 +28,17 @@ from atstls.statistics import Counters, counters, registry
 WIRE_BYTES: Final = (256 << 10) + (8 << 10)
 """Ciphertext of one turn of one connection: a block of 256 KiB and the overhead of its records."""
 
+PASSING_BYTES: Final = 256 << 10
+"""What a tunnel moves at a time while its target keeps up: what fits the wire when it is encrypted."""
+
 TURNS_A_RUN: Final = 4
 """Turns between two looks at what the kernel has to say: a peer that always has more delays the news of others by no
 more than that many of its pieces."""
+
+
+def new_passing() -> IOBufferBlock:
+    """A block for bytes that are written as soon as they are read."""
+    return IOBufferBlock(bytearray(PASSING_BYTES), None, 0, 0, PASSING_BYTES)
 
 
 def new_wire() -> IOBufferBlock:
@@ -48,6 +56,7 @@ class NetHandler:
     @ivar turning: a turn is going on; what is put on a list now needs no other to be woken.
     @ivar wire: the block that ciphertext passes through on its way to and from the kernel; shared, since nothing stays
         in it.  A connection whose ciphertext the kernel does not take keeps the block, and we take another.
+    @ivar passing: the block for what a tunnel's target takes at once; shared as well, and empty between two calls.
     @ivar queues: the connections whose users say whether they are busy.
     @ivar rest: what to tell the poll descriptor when a direction loses its trigger; C{None} if it need not know.
     """
@@ -68,6 +77,7 @@ class NetHandler:
         self.write_ready: list[Any] = []
         self.wire = new_wire()
         self._spare_wires: list[IOBufferBlock] = []
+        self.passing = new_passing()
         self.poll: IPollDescriptor | None = None
         self.rest: Callable[[Any, NetState], None] | None = None
         self.thread = threading.get_ident()

@@ -42,7 +42,7 @@ from atstls.events import (
     VC_EVENT_WRITE_COMPLETE,
     VC_EVENT_WRITE_READY,
 )
-from atstls.eventsystem.iobuffer import IOBufferReader, MIOBuffer
+from atstls.eventsystem.iobuffer import IOBufferBlock, IOBufferReader, MIOBuffer
 from atstls.eventsystem.vio import (
     ABORT,
     CLOSE,
@@ -534,26 +534,16 @@ class UnixNetVConnection:
         if ntodo <= 0 or writer is None:
             self._disable(state)
             return
-        n = self._pull(writer, ntodo)
+        if vio.partner is not None:
+            self._relay(vio, writer, ntodo)
+            return
+        n = self._fill(writer, ntodo)
         if n > 0:
             vio.ndone += n
             nh = self.nh
             self.last_activity = nh.now
             if n == ntodo:
                 self.signal_done(VC_EVENT_READ_COMPLETE, state)
-                return
-            partner = vio.partner
-            if partner is not None:
-                if not partner.state.enabled:
-                    partner.vc_server.reenable(partner)
-                if self.read_ended and not self.says_goodbye:
-                    # So that the end can go out with the last bytes.  (TLS has bytes of its own, and its own end.)
-                    state.triggered = False
-                    self.clean_shutdown = not self.lerrno
-                    self.signal_done(VC_EVENT_EOS, state)
-                elif state.triggered and not state.queued:
-                    state.queued = True
-                    nh.read_ready.append(self)
                 return
             # signal(), in place: this is done for every piece of every stream.
             cont = vio.cont
@@ -569,12 +559,80 @@ class UnixNetVConnection:
             elif state.triggered and state.enabled and not state.queued:
                 state.queued = True
                 nh.read_ready.append(self)
-        elif n == WOULD_BLOCK:
+        else:
+            self._not_read(n, state)
+
+    def _relay(self, vio: VIO, writer: MIOBuffer, limit: int) -> None:
+        """
+        The rest of L{net_read_io} where another connection writes what this one reads, and nobody else is asked.
+
+        While the target keeps up, bytes go on as they come and are never in the buffer, whose turn comes when there
+        is something that the target does not take.
+        """
+        partner = vio.partner
+        assert partner is not None and partner.reader is not None
+        state, target = self.read, partner.state
+        nh = self.nh
+        if (
+            target.triggered
+            and not target.enabled
+            and not target.urgent
+            and not partner.reader.avail
+            and not partner.disabled
+            and writer.pipe is None
+        ):
+            block = nh.passing
+            most = 128 << writer.largest_index  # for it may have to hold all of it after all
+            n = self._pull(block, limit if limit < most else most)
+            if n <= 0:
+                self._not_read(n, state)
+                return
+            other = partner.vc_server
+            sent = 0
+            # Not what ends a direction: the end goes out with the last bytes, which net_write_io() sees to.
+            if other.ready and partner.ndone + n < partner.nbytes and (not self.read_ended or self.says_goodbye):
+                sent = other._push_block(block, n)
+            if sent == n:
+                partner.ndone += n
+                other.last_activity = nh.now
+            elif sent == FAILED:
+                vio.ndone += n
+                other.signal_error(target, other.lerrno or errno.EPIPE, other.error)
+                return
+            else:
+                if sent > 0:
+                    partner.ndone += sent
+                    other.last_activity = nh.now
+                writer.write(block.view[sent:n])
+                other.reenable(partner)
+        else:
+            n = self._fill(writer, limit)
+            if n <= 0:
+                self._not_read(n, state)
+                return
+            if not target.enabled:
+                partner.vc_server.reenable(partner)
+        vio.ndone += n
+        self.last_activity = nh.now
+        if n == limit:
+            self.signal_done(VC_EVENT_READ_COMPLETE, state)
+        elif self.read_ended and not self.says_goodbye:
+            # So that the end can go out with the last bytes.  (TLS has bytes of its own, and its own end.)
+            state.triggered = False
+            self.clean_shutdown = not self.lerrno
+            self.signal_done(VC_EVENT_EOS, state)
+        elif state.triggered and not state.queued:
+            state.queued = True
+            nh.read_ready.append(self)
+
+    def _not_read(self, result: int, state: NetState) -> None:
+        """No bytes: tell why, if there is anything to tell."""
+        if result == WOULD_BLOCK:
             if state.triggered:
                 self.nh.queue_read(self)
-        elif n == NO_ROOM:
+        elif result == NO_ROOM:
             self._disable(state)
-        elif n == ENDED:
+        elif result == ENDED:
             state.triggered = False
             self.signal_done(VC_EVENT_EOS, state)
         else:
@@ -584,16 +642,28 @@ class UnixNetVConnection:
         """Get on with what comes before the first byte.  True: it is done."""
         return True
 
-    def _pull(self, writer: MIOBuffer, limit: int) -> int:
-        """Up to C{limit} bytes from the kernel into C{writer}."""
-        if writer.pipe is not None:
-            return self._pull_pipe(writer.pipe, limit)
+    def _fill(self, writer: MIOBuffer, limit: int) -> int:
+        """Up to C{limit} bytes into C{writer}: the bytes, C{NO_ROOM}, or what L{_pull} returns."""
+        block = writer.write_block()
+        if block is None:
+            return NO_ROOM if writer.pipe is None else self._pull_pipe(writer.pipe, limit)
+        n = self._pull(block, limit)
+        if n > 0:
+            block.end += n
+            sole = writer.sole
+            if sole is not None:
+                sole.avail += n
+            else:
+                writer.filled(n)
+            if n == block.size:
+                writer.grow()
+        return n
+
+    def _pull(self, block: IOBufferBlock, limit: int) -> int:
+        """Up to C{limit} bytes from the kernel to C{block.end}; the block is not changed otherwise."""
         if self.read_ended:
             self.clean_shutdown = not self.lerrno
             return ENDED
-        block = writer.write_block()
-        if block is None:
-            return NO_ROOM
         end = block.end
         room = block.size - end
         if limit < room:
@@ -607,12 +677,6 @@ class UnixNetVConnection:
         except OSError as exc:
             return self._read_failed(exc)
         if n:
-            block.end = end + n
-            sole = writer.sole
-            if sole is not None:
-                sole.avail += n
-            else:
-                writer.filled(n)
             if n < room:
                 if not self.read_hup:
                     state = self.read
@@ -622,8 +686,6 @@ class UnixNetVConnection:
                         rest(self, state)
                 elif self.read_hup == PEER_ENDED:
                     self.read_ended = True
-            elif not end:
-                writer.grow()
             return n
         self.clean_shutdown = not self.lerrno
         return ENDED
@@ -796,6 +858,18 @@ class UnixNetVConnection:
         except OSError as exc:
             return self._write_failed(exc)
         if n < towrite:
+            self._rest(self.write)
+        return n
+
+    def _push_block(self, block: IOBufferBlock, count: int) -> int:
+        """Up to C{count} bytes from the beginning of C{block} to the kernel: how many, perhaps none; or C{FAILED}."""
+        try:
+            n = self.socket.send(block.view[:count])
+        except BlockingIOError:
+            n = 0
+        except OSError as exc:
+            return self._write_failed(exc)
+        if n < count:
             self._rest(self.write)
         return n
 
@@ -1130,6 +1204,9 @@ class _WriteTrap(UnixNetVConnection):
             return
         if self.signal(trap.event, state) and state.vio.reader is not None and state.vio.reader.avail:
             self.reenable(state.vio)
+
+    def _push_block(self, block: IOBufferBlock, count: int) -> int:
+        return 0  # It goes by way of the buffer, so that one can be told when that is empty.
 
     def _push(self, reader: IOBufferReader, towrite: int) -> int:
         n = super()._push(reader, towrite)

@@ -64,7 +64,7 @@ from atstls.events import (
     VC_EVENT_READ_COMPLETE,
     VC_EVENT_WRITE_COMPLETE,
 )
-from atstls.eventsystem.iobuffer import IOBufferBlock, IOBufferReader, MIOBuffer
+from atstls.eventsystem.iobuffer import IOBufferBlock, IOBufferReader
 from atstls.eventsystem.vio import READ, WRITE
 from atstls.interfaces import IContinuation, ISSLNetVConnection
 from atstls.net.connection import Address
@@ -73,7 +73,6 @@ from atstls.net.migration import HeldConnection, check_can_leave, give_to, take_
 from atstls.net.unixvc import (
     ENDED,
     FAILED,
-    NO_ROOM,
     PEER_ENDED,
     TRANSPORT_BLIND_TUNNEL,
     WOULD_BLOCK,
@@ -817,14 +816,11 @@ class SSLNetVConnection(TraceableNetVConnection):
 
     # Bytes.
 
-    def _pull(self, writer: MIOBuffer, limit: int) -> int:
-        """Up to C{limit} bytes of plaintext into C{writer}."""
+    def _pull(self, block: IOBufferBlock, limit: int) -> int:
+        """Up to C{limit} bytes of plaintext to C{block.end}; the block is not changed otherwise."""
         tls = self.engine
         if tls is None:
-            return self._pull_tunnel(writer, limit)
-        block = writer.write_block()
-        if block is None:
-            return NO_ROOM
+            return super()._pull(block, limit) if self._holder is None else self._pull_holder(block, limit)
         state = self.read
         if tls.starved:
             # _receive(), in place: this is done for every piece of every stream.
@@ -859,14 +855,6 @@ class SSLNetVConnection(TraceableNetVConnection):
             got = tls.read(block, limit)
         state.triggered = state.polled or not tls.starved
         if got:
-            block.end += got
-            sole = writer.sole
-            if sole is not None:
-                sole.avail += got
-            else:
-                writer.filled(got)
-            if got == block.size:
-                writer.grow()
             if tls.bulky:
                 self.bulky = True
             if tls.answers or tls.unanswered > RECEIVE_BYTES:
@@ -954,29 +942,59 @@ class SSLNetVConnection(TraceableNetVConnection):
             *(time for time in self._renegotiations if now - time < RENEGOTIATIONS_SECONDS), now
         )  # fmt: skip
 
-    def _pull_tunnel(self, writer: MIOBuffer, limit: int) -> int:
+    def _pull_holder(self, block: IOBufferBlock, limit: int) -> int:
+        """What was read of a blind tunnel before it became one."""
+        holder = self._holder
+        assert holder is not None
+        end = block.end
+        n = min(block.size - end, limit, len(holder))
+        block.view[end : end + n] = holder[:n]
+        self._held_back(n)
+        return n
+
+    def _pull_pipe(self, pipe: Any, limit: int) -> int:
         holder = self._holder
         if holder is None:
-            return super()._pull(writer, limit)
-        if not writer.has_room():
-            return NO_ROOM
-        if writer.pipe is not None:
-            try:
-                n: int = writer.pipe.fill_with(memoryview(holder)[:limit])
-            except OSError as exc:
-                return self._read_failed(exc)
-        else:
-            block = writer.write_block()
-            assert block is not None
-            n = min(block.size - block.end, limit, len(holder))
-            block.view[block.end : block.end + n] = holder[:n]
-            writer.fill(n)
-        if n == len(holder):
+            return super()._pull_pipe(pipe, limit)
+        try:
+            n: int = pipe.fill_with(memoryview(holder)[:limit])
+        except OSError as exc:
+            return self._read_failed(exc)
+        if n > 0:
+            self._held_back(n)
+        return n
+
+    def _held_back(self, count: int) -> None:
+        """C{count} bytes of the holder are on their way."""
+        assert self._holder is not None
+        if count == len(self._holder):
             self._holder = None
             self.read.triggered = self.read.polled
         else:
-            self._holder = holder[n:]
-        return n
+            self._holder = self._holder[count:]
+
+    def _push_block(self, block: IOBufferBlock, count: int) -> int:
+        """See L{UnixNetVConnection._push_block}.  All of it, unless records are to be of some size, or it must wait."""
+        tls = self.engine
+        if tls is None:
+            return super()._push_block(block, count)
+        if self._sizer is not None or tls.write(block, 0, count) <= 0:
+            return 0  # _push() knows what to do.
+        if tls.bulky:
+            self.bulky = True
+        wire = self.nh.wire
+        n = tls.drain(wire)
+        try:
+            sent = self.socket.send(wire.view[:n])
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            return self._write_failed(exc)
+        if sent < n:
+            self._keep_unsent(sent, n)
+        elif n == wire.size:
+            self._flush()
+        return count
 
     def _push(self, reader: IOBufferReader, towrite: int) -> int:
         """Up to C{towrite} bytes of C{reader}: encrypted, and given to the kernel as far as it takes them."""
