@@ -245,9 +245,16 @@ class MIOBuffer:
         self.filled(count)
 
     def filled(self, count: int) -> None:
-        """Let the readers see C{count} bytes by which C{block.end} was moved; for a reader that is C{sole}, in place."""
+        """Let the readers see C{count} bytes, by which C{block.end} was moved already."""
         for reader in self.readers:
             reader.avail += count
+
+    def trim(self) -> None:
+        """Nothing came of it: a block of L{write_block} that nobody has put anything into is given back."""
+        tail, sole = self.tail, self.sole
+        if tail is not None and not tail.end and sole is not None and sole.block is tail:
+            self.tail = sole.block = None
+            give_block(tail)
 
     def write(
         self, source: "bytes | bytearray | memoryview | IOBufferReader", nbytes: int | None = None, offset: int = 0

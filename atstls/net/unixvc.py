@@ -657,6 +657,8 @@ class UnixNetVConnection:
                 writer.filled(n)
             if n == block.size:
                 writer.grow()
+        else:
+            writer.trim()
         return n
 
     def _pull(self, block: IOBufferBlock, limit: int) -> int:
