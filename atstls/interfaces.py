@@ -230,8 +230,26 @@ class ISSLNetVConnection(INetVConnection):
     def get_ssl_cipher_suite() -> str | None:
         """The cipher's name; C{None} without TLS."""
 
+    def get_ssl_group() -> str | None:
+        """The group, or curve, of the key exchange; C{None} without TLS."""
+
     def get_ssl_session_cache_hit() -> bool:
         """Was the session resumed?"""
+
+    def get_peer_certificate() -> Any:
+        """The peer's certificate as C{cryptography} has it, or C{None}."""
+
+    def get_peer_certificate_chain() -> tuple[Any, ...]:
+        """What the peer showed, its own certificate first."""
+
+    def get_verified_chain() -> tuple[Any, ...]:
+        """From the peer's certificate to a root that we trust."""
+
+    def get_verified_name() -> str | None:
+        """The name that we meant to reach and have found in the peer's certificate, or C{None}."""
+
+    def is_eos_received() -> bool:
+        """Has the peer's TLS stream ended, in order or not?"""
 
     def endpoint() -> Any:
         """The continuation that was registered for C{negotiated_protocol}, or C{None}."""

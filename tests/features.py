@@ -300,7 +300,9 @@ SECTIONS: Final = (
                 "Is the handshake done? A plain connection and a tunnel say yes.",
                 "sslvc_facts.FactTests.test_before_in_between_and_after",
                 "sslvc_facts.FactTests.test_of_a_tunnel",
-                note="It cannot be set from outside: who wants no handshake asks for a tunnel, in a hook.",
+                "peerfacts.FactsTests.test_handshake_left_out",
+                "peerfacts.FactsTests.test_too_late",
+                note="Saying that it is done, before it has begun, makes the connection a blind tunnel.",
             ),
             works(
                 "S018",
@@ -318,7 +320,8 @@ SECTIONS: Final = (
             ),
             works(
                 "S020",
-                "A client's wish to renegotiate ends the connection (S063).",
+                "A client's wish to renegotiate ends the connection (S063), which can be asked whether it was that.",
+                "peerfacts.FactsTests.test_renegotiation",
                 "attacks.RenegotiationTests.test_refused",
             ),
             works(
@@ -343,10 +346,11 @@ SECTIONS: Final = (
             ),
             works(
                 "S024",
-                "Has the peer ended its TLS stream?",
+                "Has the peer's TLS stream ended? By close_notify, or cut off, of which clean_shutdown tells.",
+                "peerfacts.FactsTests.test_ends",
+                "peerfacts.FactsTests.test_our_own_end",
                 "sslvc_data.ReadTests.test_every_cut",
                 "sslvc_data.ReadTests.test_end_without_goodbye",
-                note="close_notify alone counts; TCP's end is told as EOS, and clean_shutdown is false.",
             ),
             works(
                 "S025",
@@ -392,6 +396,9 @@ SECTIONS: Final = (
                 "An established connection moves to another object, with all that it has; the old one is silent.",
                 "migration.PlainTests.test_request_on_the_new_one",
                 "migration.TLSTests.test_idle_outbound",
+                "migration.TLSTests.test_half_a_record",
+                "migration.TLSTests.test_what_the_kernel_did_not_take",
+                "migration.TLSTests.test_session_of_somebody_else",
             ),
             works(
                 "S032",
@@ -1654,10 +1661,15 @@ SECTIONS: Final = (
             ),
             works(
                 "P05",
-                "The transport tells the protocol that was agreed on, and the peer's certificate.",
+                "The transport tells the protocol that was agreed on, and the peer's certificate; the connection also "
+                "its chains, the verified name, and the group of the key exchange.",
                 "session_protocol.TLSFactsTests.test_negotiated_protocol",
                 "session_protocol.TLSFactsTests.test_peer_certificate",
                 "session_protocol.TLSFactsTests.test_not_before_the_handshake",
+                "peerfacts.FactsTests.test_origin",
+                "peerfacts.FactsTests.test_certificate_of_a_client",
+                "peerfacts.FactsTests.test_names_that_were_not_found",
+                "peerfacts.FactsTests.test_unreadable",
             ),
             works(
                 "P06",

@@ -96,7 +96,7 @@ class ReadTests(Flowing):
             peer.send_fin()
             self.reactor.settle()
             self.assertEqual((["READ_READY", "EOS"], b"data"), (cont.events, found))
-            self.assertEqual((False, False), (vc.clean_shutdown, vc.is_eos_received()))
+            self.assertEqual((False, True), (vc.clean_shutdown, vc.is_eos_received()))
 
     def test_reset(self) -> None:
         """A reset is an end that says why."""

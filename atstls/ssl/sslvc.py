@@ -78,9 +78,10 @@ from atstls.net.unixvc import (
     WOULD_BLOCK,
     UnixNetVConnection,
 )
+from atstls.ssl.facts import TLSFacts
 from atstls.ssl.migration import FACTS, MOVES_IN, HeldTLS, held_tls
 from atstls.ssl.tally import tally_abandoned, tally_failure, tally_reason, tally_success
-from atstls.ssl.trace import SSL_TRACE, TraceableNetVConnection
+from atstls.ssl.trace import SSL_TRACE
 from atstls.statistics import Counters, counters
 from atstls.tls import alerts, engine
 from atstls.tls.certificates import UNREADABLE, printable
@@ -136,7 +137,7 @@ class SessionRefused(HandshakeFailed):
 
 
 @implementer(ISSLNetVConnection)
-class SSLNetVConnection(TraceableNetVConnection):
+class SSLNetVConnection(TLSFacts):
     """
     A connection over TLS, made by a peer or by us.
 
@@ -149,7 +150,7 @@ class SSLNetVConnection(TraceableNetVConnection):
     @ivar not_tls: what becomes of a client whose first byte is not TLS's: C{NOT_TLS_FAILS}; C{NOT_TLS_TUNNEL}, a blind
         tunnel; C{NOT_TLS_PLAIN}, the same as others without TLS.
     @ivar offered: the protocols offered by ALPN, in order; C{None}: all that are registered.
-    @ivar eos_received: the peer has said close_notify.
+    @ivar eos_received: the peer's TLS stream has ended, in whatever way; C{clean_shutdown}: by close_notify.
     """
 
     __slots__ = (
@@ -414,6 +415,19 @@ class SSLNetVConnection(TraceableNetVConnection):
         """For a hook: pass the connection on as it came, untouched, the hello first.  A refusal stands."""
         if self.hook_op != TERMINATE_OP:
             self.hook_op = TUNNEL_OP
+
+    def set_ssl_handshake_complete(self, complete: bool) -> None:
+        """
+        Before the first byte was answered: let there be no handshake, but a blind tunnel (seed:
+        C{setSSLHandShakeComplete}).
+
+        @param complete: False changes nothing.
+        @raise LocalError: it is too late.
+        """
+        if complete and not self.ready:
+            if self.phase not in (Phase.START, Phase.HELLO, Phase.ROUTE):
+                raise LocalError("the handshake has begun, and cannot be left out any more")
+            self.tunnel()
 
     def refuse(self, alert: int, reason: str) -> None:
         """For a hook: end the handshake with C{alert}; C{reason} is for our log."""
@@ -882,14 +896,17 @@ class SSLNetVConnection(TraceableNetVConnection):
         """The peer's TCP stream ended, and TLS did not: an end, but not a clean one (O49)."""
         if self.get_ssl_trace():
             self.wire_said("the peer ended without close_notify")
+        self.eos_received = True
         self.clean_shutdown = False
         counters.ssl_error_read_eos += 1
         return ENDED
 
     def _read_failed(self, exc: OSError) -> int:
+        result = super()._read_failed(exc)
         if self.ready and self.engine is not None:
             counters.ssl_error_syscall += 1
-        return super()._read_failed(exc)
+            self.eos_received = self.eos_received or result == ENDED
+        return result
 
     def _write_failed(self, exc: OSError) -> int:
         if self.ready and self.engine is not None:
@@ -933,7 +950,7 @@ class SSLNetVConnection(TraceableNetVConnection):
                 tls.give_up("the peer renegotiates too often")
             return
         if tls.answers and not self.write_shut:
-            tls.give_up("the peer asked to renegotiate")
+            tls.give_up(engine.RENEGOTIATION_REFUSED)
 
     def _begins_anew(self) -> None:
         """The client renegotiates.  (OpenSSL is at work: what follows from it is for L{_answer}.)"""
@@ -1199,10 +1216,7 @@ class SSLNetVConnection(TraceableNetVConnection):
             self._drop_unsent()
             super()._say_goodbye()
             return
-        if self.eos_received:
-            left = False
-        else:
-            left = self._peer_has_left()
+        left = tls.condition != engine.CLOSED and self._peer_has_left()
         if not self.write_shut and tls.condition != engine.FAILED:
             if left:
                 tls.keep_session()
@@ -1322,26 +1336,6 @@ class SSLNetVConnection(TraceableNetVConnection):
     def get_ssl_handshake_complete(self) -> bool:
         """See L{ISSLNetVConnection.get_ssl_handshake_complete}."""
         return self.ready
-
-    def get_ssl_protocol(self) -> str | None:
-        """See L{ISSLNetVConnection.get_ssl_protocol}."""
-        return None if self.engine is None else self.engine.connection.get_protocol_version_name()
-
-    def get_ssl_cipher_suite(self) -> str | None:
-        """See L{ISSLNetVConnection.get_ssl_cipher_suite}."""
-        return None if self.engine is None else self.engine.connection.get_cipher_name()
-
-    def get_ssl_session_cache_hit(self) -> bool:
-        """See L{ISSLNetVConnection.get_ssl_session_cache_hit}."""
-        return self.engine is not None and self.engine.session_reused
-
-    def get_peer_certificate(self) -> Any:
-        """The peer's certificate as C{cryptography} has it, or C{None}."""
-        return None if self.engine is None else self.engine.connection.get_peer_certificate(as_cryptography=True)
-
-    def is_eos_received(self) -> bool:
-        """Has the peer said close_notify?"""
-        return self.eos_received
 
 
 def _in_thread_of(nh: NetHandler, function: Callable[..., Any], *arguments: Any) -> None:

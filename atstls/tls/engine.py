@@ -92,6 +92,9 @@ NO_SESSION_ID_CONTEXT: Final = "session id context uninitialized"
 DONE: Final = 1
 WANT_READ: Final = 0
 
+RENEGOTIATION_REFUSED: Final = "the peer asked to renegotiate"
+"""The C{reason} of a stream that was given up for that."""
+
 BULKY_BYTES: Final = 32 << 10
 """A memory BIO keeps the room that it once needed: past this a silent connection is worth new ones."""
 
