@@ -264,9 +264,9 @@ class DescriptorTests(SharedEdgeTestCase):
 
 
 class ThrottleTests(DescriptorTests):
-    """With 256 descriptors, of which connections_throttle leaves some for other things."""
+    """With 128 descriptors, of which connections_throttle leaves half for other things."""
 
-    prefix = ("sh", "-c", 'ulimit -n 256; exec "$@"', "sh")
+    prefix = ("sh", "-c", 'ulimit -n 128; exec "$@"', "sh")
     settings = ""
 
 
