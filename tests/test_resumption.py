@@ -388,6 +388,30 @@ class AttackTests(Resuming):
                 self.assertEqual(issue("me.example").leaf, vc.get_peer_certificate())
                 self.assert_full(vc, peer, cont)
 
+    def test_certificate_that_has_expired_said_twice(self) -> None:
+        """
+        The same when a TLS 1.3 client has to say hello twice (HelloRetryRequest): with a ticket it goes on in full; a
+        session that is kept here cannot be taken out then, and it is refused.
+        """
+        if self.version == "TLSv1.2":
+            return  # has one hello
+        self.context = self.client_context(issue("me.example"))
+        now = [0.0]
+        self.patch(sslvc, "_wall_clock", lambda: now[0])
+        for kind in KINDS:
+            now[0] = issue("me.example").leaf.not_valid_after_utc.timestamp() - 1
+            policy = listener(self.demanding(kind, group="P-384"))
+            session = self.earn(policy)
+            self.assert_resumed(*self.attempt(policy, session))
+            now[0] += 1
+            vc, peer, cont = self.attempt(policy, session)
+            if kind == "ticket":
+                self.assertEqual(issue("me.example").leaf, vc.get_peer_certificate())
+                self.assert_full(vc, peer, cont)
+            else:
+                self.assert_kept_out(vc, peer, cont)
+            self.assert_full(*self.attempt(policy, None))
+
     def test_session_of_an_expired_certificate_alone(self) -> None:
         """And who has none to show any more is kept out."""
         me = issue("me.example")
