@@ -28,12 +28,14 @@ INSTALL_REQUIRES = [
 DEV_REQUIRES = [
     "coverage >= 7.10",  # the first with `patch = subprocess`
     "hypothesis",
+    "PyHamcrest >= 2",  # Twisted's own tests, which tests/conformance uses, need it
     "mypy >= 1.18",
     "mypy-zope >= 1.0.13",
     "pydoctor >= 25.4",
     "ruff >= 0.9",
     "sphinx >= 7",
     "towncrier >= 24",
+    "treq >= 24",
     "trustme >= 1.2",
 ]
 

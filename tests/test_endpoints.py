@@ -34,6 +34,7 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.interfaces import (
     IListeningPort,
+    IOpenSSLClientConnectionCreator,
     IProtocolNegotiationFactory,
     ISSLTransport,
     IStreamClientEndpoint,
@@ -58,6 +59,7 @@ from atstls.endpoints import (
     settings,
     strings,
 )
+from atstls.endpoints.client import port_number
 from atstls.errors import ConfigurationError, HandshakeFailed, VerifyFailed
 from atstls.net.connection import AcceptOptions
 from atstls.session.protocol import TLSNetVCTransport
@@ -649,13 +651,31 @@ class ClientTests(EndpointTestCase):
         """Its exception is logged, and the Deferred says that the connection could not be made."""
         port = yield self.serve(options())
 
+        @implementer(IOpenSSLClientConnectionCreator)
         class Broken:
-            def getContext(self) -> Any:
+            def clientConnectionForTLS(self, tlsProtocol: Any) -> Any:  # noqa: N803 (Twisted's name)
                 return 1 / 0
 
         failure = yield self._fails(self.client(port, Broken()), HandshakeFailed)
         self.assertIn("division by zero", str(failure))
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_a_context_factory_that_fails(self) -> None:
+        """It is asked at once, so its exception fails the Deferred as it is."""
+
+        class Broken:
+            def getContext(self) -> Any:
+                return 1 / 0
+
+        endpoint = SSLClientEndpoint(self.reactor, "127.0.0.1", 1, Broken())
+        self.failureResultOf(endpoint.connect(TalkerFactory()), ZeroDivisionError)
+
+    def test_services_by_name(self) -> None:
+        """A port may be a service's name, as with Twisted's own; one that nobody knows fails in words."""
+        endpoint = SSLClientEndpoint(self.reactor, "127.0.0.1", "no-such-service", trusting())
+        failure = self.failureResultOf(endpoint.connect(TalkerFactory()), error.ServiceNameUnknownError)
+        self.assertIn("no-such-service", str(failure.value))
+        self.assertEqual(443, port_number("https"))
 
     def test_settings_that_cannot_be_used(self) -> None:
         """They fail the Deferred of connect(), before anything is sent."""
@@ -766,7 +786,7 @@ class EndTests(EndpointTestCase):
         server = self.factories[0].built[0]
         shared = handler_for(self.reactor)
         trigger = shared._trigger
-        shared._end_connections()
+        shared._end_all()
         self.reactor.removeSystemEventTrigger(trigger)
         for protocol in (client, server):
             reason = yield protocol.lost

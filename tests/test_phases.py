@@ -26,7 +26,7 @@ LEGAL = {
     Phase.VERIFY: {Move.PEER_ACCEPTED: Phase.OPEN},
     Phase.OPEN: {},
     Phase.TUNNEL: {},
-    Phase.PLAIN: {},
+    Phase.PLAIN: {Move.TLS_STARTED: Phase.START},
     Phase.FAILED: {},
     Phase.LINGER: {},
     Phase.CLOSED: {},

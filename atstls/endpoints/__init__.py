@@ -9,12 +9,13 @@ L{ClientTLS}, which know of certificates by name, a factory for each protocol of
 This is the door of the package: what applications use is imported here, and nothing else is.
 """
 
-from atstls.endpoints.client import SSLClientEndpoint
+from atstls.endpoints.client import SSLClientEndpoint, TCPClientEndpoint
 from atstls.endpoints.created import CreatedNetVConnection
-from atstls.endpoints.server import SSLServerEndpoint, TLSListeningPort
+from atstls.endpoints.server import SSLServerEndpoint, TCPListeningPort, TCPServerEndpoint, TLSListeningPort
 from atstls.endpoints.settings import HANDSHAKE_SECONDS, CertificateFolder, ClientTLS, ServerTLS, load_folder
 from atstls.endpoints.shared import SharedHandler, handler_for
 from atstls.endpoints.sockets import SSLAdoptedServerEndpoint, SSLUNIXClientEndpoint, SSLUNIXServerEndpoint
+from atstls.endpoints.starttls import PlainTransport, UpgradableNetVConnection
 from atstls.endpoints.strings import ClientEndpointParser, ServerEndpointParser
 
 __all__ = (
@@ -23,6 +24,7 @@ __all__ = (
     "ClientEndpointParser",
     "ClientTLS",
     "CreatedNetVConnection",
+    "PlainTransport",
     "SSLAdoptedServerEndpoint",
     "SSLClientEndpoint",
     "SSLServerEndpoint",
@@ -31,7 +33,11 @@ __all__ = (
     "ServerEndpointParser",
     "ServerTLS",
     "SharedHandler",
+    "TCPClientEndpoint",
+    "TCPListeningPort",
+    "TCPServerEndpoint",
     "TLSListeningPort",
+    "UpgradableNetVConnection",
     "handler_for",
     "load_folder",
 )

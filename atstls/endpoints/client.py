@@ -7,6 +7,7 @@ Source: C{twisted.internet.endpoints}.
 """
 
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ from zope.interface import implementer
 from atstls.endpoints.created import CreatedNetVConnection, MakeConnection
 from atstls.endpoints.settings import ClientTLS, names_of
 from atstls.endpoints.shared import SharedHandler, handler_for
+from atstls.endpoints.starttls import UpgradableNetVConnection, transport_for
 from atstls.errors import HandshakeFailed, NameNotFound, OpenFailed, PeerVanished, TimedOut
 from atstls.events import (
     ENET_CONNECT_TIMEOUT,
@@ -40,7 +42,7 @@ from atstls.interfaces import IContinuation
 from atstls.net.connection import Address, NetVCOptions, is_ip
 from atstls.net.handler import NetHandler
 from atstls.net.processor import NetProcessor
-from atstls.session.protocol import connect_protocol, twisted_address
+from atstls.session.protocol import twisted_address
 from atstls.ssl.sslvc import SSLNetVConnection
 from atstls.tls.certificates import dns_name
 from atstls.tls.policy import ClientPolicy
@@ -62,6 +64,20 @@ class _ClientProcessor(NetProcessor):
         self._shared.hold()
         vc.on_free = self._shared.release
         return vc
+
+
+def port_number(port: int | str) -> int:
+    """
+    C{port}, which may be a service's name, such as C{"https"}.
+
+    @raise ServiceNameUnknownError: there is no such service.
+    """
+    if not isinstance(port, str):
+        return port
+    try:
+        return socket.getservbyname(port, "tcp")
+    except OSError as exc:
+        raise error.ServiceNameUnknownError(string=f"{exc} ({port!r})") from exc
 
 
 def _failure_words(exc: OpenFailed) -> Exception:
@@ -141,7 +157,7 @@ class _Attempt:
                 release()
 
         vc.on_free = freed
-        connect_protocol(vc, protocol, self._shared.reactor)
+        transport_for(vc, protocol, self._shared.reactor).begin()
         self._end(stop=False)
         self.deferred.callback(protocol)
 
@@ -173,7 +189,7 @@ class SSLClientEndpoint:
         self,
         reactor: Any,
         host: str,
-        port: int,
+        port: int | str,
         sslContextFactory: Any,
         timeout: float = 30,
         bindAddress: tuple[str, int] | str | None = None,
@@ -218,8 +234,9 @@ class SSLClientEndpoint:
 
     def _destination(self) -> tuple[Address, IAddress]:
         """Where to, for us and for Twisted."""
+        port = port_number(self._port)
         kind = IPv6Address if ":" in self._host else IPv4Address
-        return (self._host, self._port), kind("TCP", self._host, self._port)
+        return (self._host, port), kind("TCP", self._host, port)
 
     def _make_by_settings(
         self, tls: ClientTLS, factory: Any, options: NetVCOptions
@@ -250,9 +267,10 @@ class SSLClientEndpoint:
         if IOpenSSLClientConnectionCreator.providedBy(context_factory):
             make_connection = context_factory.clientConnectionForTLS
         else:
+            context = context_factory.getContext()
 
             def make_connection(_vc: Any) -> SSL.Connection:
-                connection = SSL.Connection(context_factory.getContext(), None)
+                connection = SSL.Connection(context, None)
                 names = names_of(factory)
                 if names:
                     connection.set_alpn_protos(list(names))
@@ -265,3 +283,47 @@ class SSLClientEndpoint:
             verify=VerifyPolicy.DISABLED,
         )
         return lambda nh: CreatedNetVConnection(nh, policy, make_connection, factory)
+
+
+@implementer(IStreamClientEndpoint)
+class TCPClientEndpoint:
+    """
+    Connects in clear.  The arguments are those of C{twisted.internet.endpoints.TCP4ClientEndpoint}.
+
+    Its transports can start TLS, see L{PlainTransport<atstls.endpoints.starttls.PlainTransport>}.  Names are resolved
+    as with L{SSLClientEndpoint}.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        host: str,
+        port: int | str,
+        timeout: float = 30,
+        bindAddress: tuple[str, int] | str | None = None,
+    ) -> None:
+        """See L{SSLClientEndpoint}."""
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+        self._timeout = timeout
+        self._bind = (bindAddress, 0) if isinstance(bindAddress, str) else (bindAddress or ("", 0))
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See L{SSLClientEndpoint.connect}; there is no TLS that could fail."""
+        try:
+            shared = handler_for(self._reactor)
+            port = port_number(self._port)
+            kind = IPv6Address if ":" in self._host else IPv4Address
+            attempt = _Attempt(shared, protocolFactory, kind("TCP", self._host, port))
+
+            def make(nh: NetHandler) -> SSLNetVConnection:
+                vc = UpgradableNetVConnection(nh, protocolFactory)
+                vc.host = self._host
+                return vc
+
+            options = NetVCOptions(local_ip=self._bind[0], local_port=self._bind[1])
+            attempt.begin(_ClientProcessor(shared, make), (self._host, port), self._timeout, options)
+        except Exception:
+            return fail()
+        return attempt.deferred

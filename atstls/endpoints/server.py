@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
+    ILoggingContext,
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
     IStreamServerEndpoint,
@@ -28,7 +29,9 @@ from zope.interface import implementer
 from atstls.endpoints.created import CreatedNetVConnection, MakeConnection
 from atstls.endpoints.settings import HANDSHAKE_SECONDS, CertificateFolder, ServerTLS, names_of
 from atstls.endpoints.shared import handler_for
+from atstls.endpoints.starttls import UpgradableNetVConnection, transport_for
 from atstls.errors import ConfigurationError
+from atstls.interfaces import IContinuation
 from atstls.net.accept import NetAccept
 from atstls.net.connection import AcceptOptions
 from atstls.net.handler import NetHandler
@@ -46,10 +49,12 @@ class _Serving:
 
     @ivar make: a connection, for the handler that it is called with.
     @ivar protocols: what is offered by ALPN, best first, and who speaks it; C{None}: the factory that listens.
+    @ivar allow_plain: clients that do not begin with TLS are served too.
     """
 
     make: Callable[[NetHandler], SSLNetVConnection]
     protocols: Mapping[bytes, IProtocolFactory | None]
+    allow_plain: bool = False
 
 
 def _serve_settings(tls: ServerTLS, factory: Any) -> _Serving:
@@ -60,11 +65,11 @@ def _serve_settings(tls: ServerTLS, factory: Any) -> _Serving:
         nonlocal policy
         if folder is not None:
             policy = folder.current(tls, policy, nh.now)
-        vc = SSLNetVConnection(nh, policy)
+        vc = UpgradableNetVConnection(nh, factory, policy) if tls.allow_plain else SSLNetVConnection(nh, policy)
         vc.hooks = tls.hooks
         return vc
 
-    return _Serving(make, tls.alpn or dict.fromkeys(names_of(factory)))
+    return _Serving(make, tls.alpn or dict.fromkeys(names_of(factory)), tls.allow_plain)
 
 
 def _serve_context_factory(context_factory: Any, factory: Any) -> _Serving:
@@ -107,9 +112,9 @@ def _prepare_alpn(context: SSL.Context) -> bool:
 
 
 @implementer(IListeningPort)
-class TLSListeningPort:
+class TCPListeningPort:
     """
-    A port of an L{SSLServerEndpoint}.
+    A port of a L{TCPServerEndpoint}.
 
     @ivar factory: whose protocols get the connections.
     """
@@ -125,14 +130,13 @@ class TLSListeningPort:
         self._factories = list(dict.fromkeys([factory, *others]))
         self._acceptor = self._make_acceptor(reactor)
 
-    def _make_acceptor(self, reactor: Any) -> SSLNextProtocolAccept:
-        sessions = {factory: ProtocolSessionAccept(factory, reactor) for factory in self._factories}
-        acceptor = SSLNextProtocolAccept(sessions[self.factory])
-        # What is registered last is preferred most.
-        for name, factory in reversed(list(self._serving.protocols.items())):
-            if not acceptor.register_endpoint(name, sessions[self.factory if factory is None else factory]):
-                raise ConfigurationError(f"alpn {name!r}: a protocol name has 1 to 255 bytes")
-        return acceptor
+    def _make_acceptor(self, reactor: Any) -> IContinuation:
+        return ProtocolSessionAccept(self.factory, reactor, transport_for)
+
+    def _log_prefix(self) -> str:
+        """Who "starting on" a port is, in Twisted's line in the log."""
+        factory = self.factory
+        return factory.logPrefix() if ILoggingContext.providedBy(factory) else type(factory).__name__
 
     def _allocate(self, _accept: NetAccept) -> SSLNetVConnection:
         shared = self._shared
@@ -151,6 +155,7 @@ class TLSListeningPort:
             return
         shared = self._shared
         accept = NetAccept(shared.handler, self._allocate, self._acceptor, self._options, shared.throttle)
+        accept.log_prefix = self._log_prefix()
         shared.hold()
         try:
             accept.listen()
@@ -159,6 +164,7 @@ class TLSListeningPort:
             raise
         self._accept = accept
         self._host = accept.get_host()
+        shared.ports.add(self)
         for factory in self._factories:
             factory.doStart()
 
@@ -166,6 +172,7 @@ class TLSListeningPort:
         """Close the port, at once, and stop the factory.  Connections that are there go on."""
         accept, self._accept = self._accept, None
         if accept is not None:
+            self._shared.ports.discard(self)
             try:
                 accept.cancel()
                 for factory in self._factories:
@@ -183,6 +190,27 @@ class TLSListeningPort:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.factory} on {self._host}{'' if self._accept else ', closed'}>"
+
+
+class TLSListeningPort(TCPListeningPort):
+    """
+    A port of an L{SSLServerEndpoint}.
+
+    @ivar factory: whose protocols get the connections.
+    """
+
+    def _make_acceptor(self, reactor: Any) -> IContinuation:
+        serving = self._serving
+        sessions = {factory: ProtocolSessionAccept(factory, reactor, transport_for) for factory in self._factories}
+        acceptor = SSLNextProtocolAccept(sessions[self.factory], allow_plain=serving.allow_plain)
+        # What is registered last is preferred most.
+        for name, factory in reversed(list(serving.protocols.items())):
+            if not acceptor.register_endpoint(name, sessions[self.factory if factory is None else factory]):
+                raise ConfigurationError(f"alpn {name!r}: a protocol name has 1 to 255 bytes")
+        return acceptor
+
+    def _log_prefix(self) -> str:
+        return f"{super()._log_prefix()} (atstls)"
 
 
 @implementer(IStreamServerEndpoint)
@@ -230,5 +258,29 @@ class SSLServerEndpoint:
         tls = self._tls
         serve = _serve_settings if isinstance(tls, ServerTLS) else _serve_context_factory
         port = TLSListeningPort(self._reactor, factory, serve(tls, factory), self._options)
+        port.startListening()
+        return port
+
+
+@implementer(IStreamServerEndpoint)
+class TCPServerEndpoint:
+    """
+    Listens in clear.  The arguments are those of C{twisted.internet.endpoints.TCP4ServerEndpoint}.
+
+    Its transports can start TLS, see L{PlainTransport<atstls.endpoints.starttls.PlainTransport>}.
+    """
+
+    def __init__(self, reactor: Any, port: int, backlog: int = 50, interface: str = "") -> None:
+        """See L{SSLServerEndpoint}."""
+        self._reactor = reactor
+        self._options = AcceptOptions(local_ip=interface, local_port=port, backlog=backlog)
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """See L{SSLServerEndpoint.listen}."""
+        return execute(self._listen, protocolFactory)
+
+    def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        serving = _Serving(lambda nh: UpgradableNetVConnection(nh, factory), {})
+        port = TCPListeningPort(self._reactor, factory, serving, self._options)
         port.startListening()
         return port

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from attrs import evolve, field, frozen
 from OpenSSL import SSL
@@ -53,6 +54,7 @@ class ServerTLS:
     @ivar handshake_timeout_seconds: from accept to the end of the handshake, hooks included; 0: no limit.
     @ivar max_record_size: -1: small records first; 0: as large as TLS has them; else plaintext bytes at the most.
     @ivar strict_server_name: refuse a name that no certificate is for.
+    @ivar allow_plain: serve a client whose first byte is not TLS's as well, in clear.  Its transport can start TLS.
     @ivar settings: versions, ciphers, sessions, clients' certificates.
     """
 
@@ -62,6 +64,7 @@ class ServerTLS:
     handshake_timeout_seconds: float = HANDSHAKE_SECONDS
     max_record_size: int = 0
     strict_server_name: bool = False
+    allow_plain: bool = False
     settings: ServerSettings = field(factory=ServerSettings)
 
     def policy(self) -> ServerPolicy:
@@ -79,6 +82,21 @@ class ServerTLS:
             strict_server_name=self.strict_server_name,
             allow_client_renegotiation=self.settings.renegotiable,
         )
+
+    def kept_policy(self, now: float) -> ServerPolicy:
+        """
+        The policy, with contexts that are made once, and its certificates as they are now.
+
+        @param now: by a clock that goes forward.
+        @raise ConfigurationError: see L{policy}.
+        """
+        policy = _policies.get(self)
+        if policy is None:
+            policy = self.policy()
+        elif isinstance(self.certificates, CertificateFolder):
+            policy = self.certificates.current(self, policy, now)
+        _policies[self] = policy
+        return policy
 
     def table(self, certificates: Sequence[Certificate]) -> CertificateTable:
         """
@@ -130,6 +148,14 @@ class ClientTLS:
         context = self._contexts.get(alpn)
         if context is None:
             context = self._contexts[alpn] = self.context(alpn)
+        return context
+
+    def kept_context(self, alpn: tuple[bytes, ...]) -> SSL.Context:
+        """The same as L{context}, made once for each C{alpn}."""
+        kept = _contexts.setdefault(self, {})
+        context = kept.get(alpn)
+        if context is None:
+            context = kept[alpn] = self.context(alpn)
         return context
 
     def context(self, alpn: tuple[bytes, ...]) -> SSL.Context:
@@ -202,6 +228,10 @@ def _with_its_key(path: str, keys: Sequence[str]) -> Certificate | None:
             pass  # Another one's key.
     return None
 
+
+_policies: WeakKeyDictionary[ServerTLS, ServerPolicy] = WeakKeyDictionary()
+_contexts: WeakKeyDictionary[ClientTLS, dict[tuple[bytes, ...], SSL.Context]] = WeakKeyDictionary()
+"""What was made of settings that are used for one connection after another."""
 
 LOOK_SECONDS: Final = 10.0
 """How old what we know of a folder may be when somebody connects."""

@@ -9,7 +9,7 @@ test that has closed what it opened finds it clean.
 import errno
 from typing import Any, Final
 
-from twisted.internet.interfaces import IReactorCore
+from twisted.internet.interfaces import IListeningPort, IReactorCore
 from twisted.logger import Logger
 
 from atstls.errors import AtsTlsError
@@ -17,6 +17,7 @@ from atstls.net.cop import InactivityCop
 from atstls.net.handler import NetHandler
 from atstls.net.poll import EdgePollDescriptor, ReactorPollDescriptor, make_poll_descriptor
 from atstls.net.throttle import Throttle
+from atstls.session.protocol import NetVCTransport
 
 
 class SharedHandler:
@@ -25,6 +26,7 @@ class SharedHandler:
 
     @ivar handler: lives as long as the reactor; is watched by a poll descriptor and a cop while it is in use.
     @ivar throttle: how many connections there may be: as many as the process may have descriptors, but for some.
+    @ivar ports: those that are open.
     """
 
     _log = Logger()
@@ -33,6 +35,7 @@ class SharedHandler:
         self.reactor = reactor
         self.handler = NetHandler(reactor)
         self.throttle = Throttle(-1)
+        self.ports: set[IListeningPort] = set()
         self._uses = 0
         self._poll: EdgePollDescriptor | ReactorPollDescriptor | None = None
         self._cop: InactivityCop | None = None
@@ -45,7 +48,7 @@ class SharedHandler:
 
     def hold(self) -> None:
         """Somebody needs it, and will call L{release}: a port, an attempt to connect, a connection."""
-        if not self._uses:
+        if self._poll is None:
             self._start()
         self._uses += 1
 
@@ -55,34 +58,46 @@ class SharedHandler:
         self._cop = InactivityCop(self.handler, self.reactor)
         self._cop.startService()
         if IReactorCore.providedBy(self.reactor):
-            self._trigger = self.reactor.addSystemEventTrigger("during", "shutdown", self._end_connections)
+            self._trigger = self.reactor.addSystemEventTrigger("during", "shutdown", self._end_all)
 
     def release(self) -> None:
         """Somebody needs it no longer.  After the last one the reactor has nothing of ours."""
         self._uses -= 1
-        if self._uses:
-            return
+        if not self._uses:
+            self._stop()
+
+    def _stop(self) -> None:
         cop, self._cop = self._cop, None
         poll, self._poll = self._poll, None
         trigger, self._trigger = self._trigger, None
-        assert cop is not None and poll is not None
+        if cop is None or poll is None:
+            return
         cop.stopService()
         poll.close()
         self.handler.stop()
         if trigger is not None:
             self.reactor.removeSystemEventTrigger(trigger)
 
-    def _end_connections(self) -> None:
-        """The reactor stops: as Twisted does it, protocols that have a connection lose it."""
+    def _end_all(self) -> None:
+        """The reactor stops: as Twisted does it, ports are closed, and protocols that have a connection lose it."""
         self._trigger = None
+        for port in list(self.ports):
+            try:
+                port.stopListening()
+            except Exception:
+                self._log.failure("a port could not be closed: {port}", port=port)
         for vc in list(self.handler.open_list):
             try:
-                if not vc.closed:
+                cont = vc.read.vio.cont or vc.write.vio.cont
+                if isinstance(cont, NetVCTransport):
+                    cont.reactor_stops()
+                elif not vc.closed:
                     state = vc.read if vc.read.vio.cont is not None else vc.write
                     vc.signal_error(state, errno.ECONNABORTED, AtsTlsError("the reactor stops"))
             except Exception:
                 self._log.failure("a connection could not be ended: {vc}", vc=vc)
             self.handler.end(vc)
+        self._stop()  # whatever an attempt that resolves a name still holds
 
 
 _SHARED: Final = "_atstls_shared_handler"

@@ -35,7 +35,7 @@ from atstls.events import (
 )
 from atstls.eventsystem.continuation import Action
 from atstls.interfaces import IContinuation, INetAccept
-from atstls.net.connection import AcceptOptions, apply_accept_options
+from atstls.net.connection import AcceptOptions, apply_accept_options, named
 from atstls.net.farewell import FAREWELLS_AT_ONCE, Farewell
 from atstls.net.handler import NetHandler
 from atstls.net.throttle import Throttle
@@ -72,9 +72,12 @@ class _NoFactory:
 
     noisy = False
 
+    def __init__(self, prefix: str = "atstls") -> None:
+        self.prefix = prefix
+
     def logPrefix(self) -> str:  # noqa: N802
         """Who "starting on" a port is, in Twisted's own line in the log."""
-        return "atstls"
+        return self.prefix
 
     def doStart(self) -> None:  # noqa: N802
         pass
@@ -134,7 +137,9 @@ class _InheritedUNIXPort(_UNIXPort):
 
 
 def _close(port: Any) -> None:
-    """Close a listening port, at once."""
+    """Close a listening port, at once; unless the reactor has done so, which stops."""
+    if not port.connected:
+        return
     port.stopReading()
     try:
         port.connectionLost(None)
@@ -158,6 +163,9 @@ class NetAccept(Action):
 
     speaks_first = True
     """Would a peer understand a text that we begin with?"""
+
+    log_prefix = "atstls"
+    """Who Twisted's line in the log says starts on the port."""
 
     def __init__(
         self,
@@ -227,20 +235,21 @@ class NetAccept(Action):
     def _make_port(self) -> Any:
         options = self.options
         reactor = self.nh.reactor
+        nobody = _NoFactory(self.log_prefix)
         if options.fd is not None:
             with socket.socket(fileno=os.dup(options.fd)) as probe:
                 family = probe.family
             if family == socket.AF_UNIX:
-                return _InheritedUNIXPort._fromListeningDescriptor(reactor, options.fd, _NoFactory())
-            return _TCPPort._fromListeningDescriptor(reactor, options.fd, family, _NoFactory())
+                return _InheritedUNIXPort._fromListeningDescriptor(reactor, options.fd, nobody)
+            return _TCPPort._fromListeningDescriptor(reactor, options.fd, family, nobody)
         if options.unix_path is not None:
             path: Any = options.unix_path  # Twisted's annotation says bytes, its code takes either
-            return _UNIXPort(path, _NoFactory(), options.backlog, options.unix_mode, reactor, wantPID=options.unix_lock)
+            return _UNIXPort(path, nobody, options.backlog, options.unix_mode, reactor, wantPID=options.unix_lock)
         host = options.local_ip
         if options.localhost_only:
             host = "::1" if ":" in host else "127.0.0.1"
         kind = _TransparentTCPPort if options.f_inbound_transparent else _TCPPort
-        return kind(options.local_port, _NoFactory(), options.backlog, host, reactor)
+        return kind(options.local_port, nobody, options.backlog, host, reactor)
 
     def get_host(self) -> IAddress:
         """See L{INetAccept.get_host}."""
@@ -314,7 +323,7 @@ class NetAccept(Action):
             vc = self._allocate(self)
             # Its first bytes may be there already.
             vc.read.triggered = vc.read.polled = True
-            vc.start(sock, address[:2] if isinstance(address, tuple) else "")
+            vc.start(sock, named(address) if isinstance(address, tuple) else "")
         except Exception as exc:
             sock.close()
             if vc is not None:

@@ -103,6 +103,22 @@ class AcceptOptions:
     sockopt_flags: int = SOCK_OPT_NO_DELAY
 
 
+def named(name: Any) -> Address:
+    """
+    What Python says of a socket's end, as an L{Address}.
+
+    The host of an IPv6 address that holds on one link only says on which: C{fe80::1%eth0}.
+    """
+    if not isinstance(name, tuple):
+        return name if isinstance(name, str) else os.fsdecode(name)
+    if len(name) > 2 and name[3]:
+        try:
+            return (f"{name[0].partition('%')[0]}%{socket.if_indextoname(name[3])}", name[1])
+        except OSError:
+            pass  # The interface is gone.
+    return name[:2]
+
+
 def family_of(address: Address) -> socket.AddressFamily:
     """The family of a socket for C{address}, whose host is an IP address and not a name."""
     if isinstance(address, str):

@@ -56,7 +56,7 @@ from atstls.eventsystem.vio import (
     NetState,
 )
 from atstls.interfaces import IContinuation, INetVConnection, ISSLNetVConnection
-from atstls.net.connection import Address, NetVCOptions, reapply_options, reset_on_close
+from atstls.net.connection import Address, NetVCOptions, named, reapply_options, reset_on_close
 from atstls.net.handler import NetHandler
 from atstls.net.migration import HeldConnection, check_can_leave, give_to, take_away
 from atstls.net.oob import OutOfBand
@@ -1016,7 +1016,7 @@ class UnixNetVConnection:
                 name = self.socket.getpeername()
             except OSError:
                 return None
-            self._remote = (name[:2] if isinstance(name, tuple) else name) or None
+            self._remote = named(name) or None
         return self._remote
 
     def get_local_addr(self) -> Address | None:
@@ -1026,7 +1026,7 @@ class UnixNetVConnection:
                 name = original_destination(self.socket) if self.is_transparent else self.socket.getsockname()
             except OSError:
                 return None
-            self._local = name[:2] if isinstance(name, tuple) else name
+            self._local = named(name)
         return self._local
 
     @property

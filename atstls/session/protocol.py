@@ -28,7 +28,7 @@ Source: behaviour P04, P05, N131; C{twisted.internet.interfaces}, C{twisted.inte
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, Final
 
@@ -48,7 +48,9 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.logger import Logger
+from twisted.python import context
 from twisted.python.failure import Failure
+from twisted.python.log import ILogContext
 from zope.interface import implementer
 
 from atstls.errors import LocalError, lerrno_words
@@ -81,7 +83,7 @@ LARGE_BYTES: Final = 8 << 10
 CLOSE_SECONDS: Final = 60.0
 """How long a connection that was told to close may be without a byte moving (nginx: send_timeout, 60 s)."""
 
-_NORMAL: Final = -1
+NORMAL: Final = -1
 """C{do_io_close} for an end in order."""
 
 
@@ -112,7 +114,13 @@ def twisted_address(address: Address | None) -> Any:
     """What Twisted calls C{address}; a UNIX socket without a name, and a peer that has gone, have none."""
     if isinstance(address, tuple):
         host, port = address
-        return (IPv6Address if ":" in host else IPv4Address)("TCP", host, port)
+        if ":" not in host:
+            return IPv4Address("TCP", host, port)
+        link = host.partition("%")[2]
+        try:
+            return IPv6Address("TCP", host, port, scopeID=socket.if_nametoindex(link) if link else 0)
+        except OSError:
+            return IPv6Address("TCP", host, port)  # The interface is gone.
     return UNIXAddress(address or None)
 
 
@@ -135,9 +143,11 @@ class NetVCTransport:
     @ivar producer: who is registered, or C{None}.
     @ivar streamingProducer: is it a push producer?
     @ivar producerPaused: is it one, and paused by us?
+    @ivar bufferSize: unsent bytes above which a streaming producer is paused; applications may change it.
     """
 
     _log = Logger()
+    bufferSize = HIGH_WATER_BYTES  # noqa: N815
 
     def __init__(self, vc: UnixNetVConnection, protocol: IProtocol, reactor: Any) -> None:
         """@raise LocalError: C{vc} is closed, or its handshake is not done."""
@@ -164,6 +174,9 @@ class NetVCTransport:
         # Asked for later, these may not be there any more.
         self._peer: Any = twisted_address(vc.get_remote_addr())
         self._host: Any = twisted_address(vc.get_local_addr())
+        # What log.callWithLogger() does for each event, done once: who logs something meanwhile is this protocol.
+        self._contexts: list[Any] = context.theContextTracker.currentContext().contexts
+        self._context = {ILogContext: {**context.defaultContextDict[ILogContext], "system": self.logPrefix()}}
         self._read_vio = self._asked(vc.do_io_read(self, INT64_MAX, self._in_buffer))
         self._write_vio = self._asked(vc.do_io_write(self, 0, self._out))
 
@@ -207,6 +220,8 @@ class NetVCTransport:
 
     def handle_event(self, event: int, data: Any) -> int:
         """See L{IContinuation.handle_event}."""
+        contexts = self._contexts
+        contexts.append(self._context)
         try:
             if event == VC_EVENT_READ_READY:
                 reader = self._in
@@ -220,6 +235,8 @@ class NetVCTransport:
                 self._ended(event)
         except Exception:
             self._protocol_failed()
+        finally:
+            contexts.pop()
         return EVENT_CONT
 
     def _settle(self) -> None:
@@ -235,7 +252,7 @@ class NetVCTransport:
                 self.producerPaused = False
                 producer.resumeProducing()
         elif self.disconnecting:
-            self._finish(Failure(ConnectionDone()), _NORMAL)
+            self._finish(Failure(ConnectionDone()), NORMAL)
         elif self._writing is _Writing.ENDING:
             self._writing = _Writing.ENDED
             self.vc.do_io_shutdown(SHUTDOWN_WRITE)
@@ -259,7 +276,7 @@ class NetVCTransport:
                 self._read_ended()
             else:
                 why = lerrno_words(vc.lerrno) if vc.lerrno else "the TLS stream was cut off"
-                self._finish(Failure(ConnectionLost(why)), vc.lerrno or _NORMAL)
+                self._finish(Failure(ConnectionLost(why)), vc.lerrno or NORMAL)
         elif event == VC_EVENT_INACTIVITY_TIMEOUT:
             period = vc.get_inactivity_timeout()
             self._timed_out(f"no byte in {period:g} s" if period else "no byte for too long")
@@ -274,11 +291,11 @@ class NetVCTransport:
             if self._unsent() or (producer is not None and (not self.streamingProducer or self.producerPaused)):
                 self.vc.do_io_read(self, 0, None)  # There is something to be sent yet, and whoever has asked may wait.
             else:
-                self._finish(Failure(ConnectionDone()), _NORMAL)
+                self._finish(Failure(ConnectionDone()), NORMAL)
             return
         protocol = IHalfCloseableProtocol(self.protocol, None)
         if protocol is None:
-            self._finish(Failure(ConnectionDone()), _NORMAL)
+            self._finish(Failure(ConnectionDone()), NORMAL)
             return
         self._reading = _Reading.ENDED
         # No bytes are wanted any more; timeouts are still told.
@@ -286,16 +303,32 @@ class NetVCTransport:
         protocol.readConnectionLost()
 
     def _timed_out(self, reason: str) -> None:
-        self._finish(Failure(ConnectionTimedOut(reason)), _NORMAL)
+        self._finish(Failure(ConnectionTimedOut(reason)), NORMAL)
 
     def _failed(self) -> None:
         """ERROR: nothing can be read, or nothing written, any more."""
-        vc = self.vc
-        error = vc.error
-        lerrno = vc.lerrno or errno.EIO
-        reason = ConnectionLost(str(error) if error is not None else lerrno_words(lerrno))
+        self._finish(self._why(), self.vc.lerrno or errno.EIO)
+
+    def _why(self) -> Failure:
+        """What the connection's error is for a protocol."""
+        error = self.vc.error
+        reason = ConnectionLost(str(error) if error is not None else lerrno_words(self.vc.lerrno or errno.EIO))
         reason.__cause__ = error
-        self._finish(Failure(reason), lerrno)
+        return Failure(reason)
+
+    def reactor_stops(self) -> None:
+        """
+        There will be no turn any more: the protocol loses its connection, now.
+
+        The peer sees TCP's end, and over TLS that it came without close_notify: nobody knows whether all was said.
+        Where something is unsent, it sees a reset.
+        """
+        reason = Failure(ConnectionLost("the reactor stops"))
+        if self._unsent():
+            self._finish(reason, errno.ECONNABORTED)
+        else:
+            self.vc.end_unclean()
+            self._finish(reason, NORMAL)
 
     def _protocol_failed(self) -> None:
         """A bug in the protocol, or in its producer: the exception that is being handled ends the connection."""
@@ -310,7 +343,7 @@ class NetVCTransport:
         self.connected = False
         self.disconnected = True
         self._writing = _Writing.ENDED
-        if self._unsent() and lerrno == _NORMAL:
+        if self._unsent() and lerrno == NORMAL:
             lerrno = errno.ECONNRESET
         self.vc.do_io_close(lerrno)
         self._in.dealloc()
@@ -339,7 +372,7 @@ class NetVCTransport:
     def write(self, data: bytes) -> None:
         """See L{ITransport.write<twisted.internet.interfaces.ITransport.write>}.  Ignored after the end."""
         if not isinstance(data, bytes):
-            raise TypeError(f"only bytes can be written, not {type(data).__name__}")
+            raise TypeError("Data must be bytes")  # in Twisted's words
         # Written out, here and in _written(): this is done for every piece of every stream.
         size = len(data)
         if not size or ((self._writing is not _Writing.OPEN or self.disconnecting) and not self._accepts()):
@@ -362,7 +395,7 @@ class NetVCTransport:
         pieces = list(data)
         for piece in pieces:
             if not isinstance(piece, bytes):
-                raise TypeError(f"only bytes can be written, not {type(piece).__name__}")
+                raise TypeError("Data must be bytes")
         if not any(pieces) or not self._accepts():
             return
         buffer = self._out_buffer
@@ -382,12 +415,12 @@ class NetVCTransport:
         vio.nbytes = vio.ndone + self._out.avail  # vio.done()
         if not vio.state.enabled:
             self.vc.reenable(vio)
-        if (
-            self.producer is not None
-            and self.streamingProducer
-            and not self.producerPaused
-            and self._out.avail > HIGH_WATER_BYTES
-        ):
+        if self.producer is not None:
+            self._pause_producer()
+
+    def _pause_producer(self) -> None:
+        """If it is one that pushes, and too much is unsent."""
+        if self.streamingProducer and not self.producerPaused and self._out.avail > self.bufferSize:
             self.producerPaused = True
             self.producer.pauseProducing()
 
@@ -495,6 +528,10 @@ class NetVCTransport:
             self._reading = _Reading.PAUSED
             self._read_vio.disable()
 
+    def _paused(self) -> bool:
+        """Does the protocol want nothing just now?"""
+        return self._reading is _Reading.PAUSED and not self.disconnecting
+
     def resumeProducing(self) -> None:
         """Read again.  Nothing is delivered from within this call."""
         if self._reading is not _Reading.PAUSED or self.disconnecting or not self.connected:
@@ -504,6 +541,14 @@ class NetVCTransport:
             self.reactor.callLater(0, self._deliver_first)
         else:
             self._read_vio.enable()
+
+    def stopReading(self) -> None:
+        """The same as L{pauseProducing}: what Twisted's own transports inherit, and some applications call."""
+        self.pauseProducing()
+
+    def startReading(self) -> None:
+        """The same as L{resumeProducing}."""
+        self.resumeProducing()
 
     def stopProducing(self) -> None:
         """The same as L{loseConnection}."""
@@ -603,10 +648,19 @@ class ProtocolSessionAccept:
 
     _log = Logger()
 
-    def __init__(self, factory: IProtocolFactory, reactor: Any) -> None:
-        """@param reactor: for the transports' C{callLater}."""
+    def __init__(
+        self,
+        factory: IProtocolFactory,
+        reactor: Any,
+        make: Callable[[UnixNetVConnection, IProtocol, Any], NetVCTransport] = make_transport,
+    ) -> None:
+        """
+        @param reactor: for the transports' C{callLater}.
+        @param make: as L{make_transport}.
+        """
         self.factory = factory
         self.reactor = reactor
+        self._make = make
 
     def handle_event(self, event: int, data: Any) -> int:
         """NET_EVENT_ACCEPT: make a protocol for the connection.  Anything else is not for us: it is closed."""
@@ -633,5 +687,5 @@ class ProtocolSessionAccept:
             return False
         if protocol is None:
             return False
-        make_transport(vc, protocol, self.reactor).begin(reader)
+        self._make(vc, protocol, self.reactor).begin(reader)
         return True

@@ -61,6 +61,7 @@ class Move(Enum):
     PEER_ACCEPTED = "peer accepted"
     REFUSED = "refused"
     ESTABLISHED = "established session adopted"
+    TLS_STARTED = "TLS started"
     LEFT = "left by its user"
     ENDED = "ended"
 
@@ -84,6 +85,7 @@ MOVES: Final[dict[tuple[Phase, Move], Phase]] = {
     (_P.ROUTE, _M.TUNNEL_CHOSEN): _P.TUNNEL,
     (_P.HANDSHAKE, _M.HANDSHAKE_DONE): _P.VERIFY,
     (_P.VERIFY, _M.PEER_ACCEPTED): _P.OPEN,
+    (_P.PLAIN, _M.TLS_STARTED): _P.START,
 }
 MOVES.update({(phase, Move.REFUSED): Phase.FAILED for phase in BEFORE_THE_APPLICATION})
 MOVES.update({(phase, Move.LEFT): Phase.LINGER for phase in Phase if phase not in (_P.LINGER, _P.CLOSED)})

@@ -21,7 +21,7 @@ from tests.integration.twistd import (
     write_certificate,
 )
 
-LISTENING = r"atstls starting on (\d+)"
+LISTENING = r"\(atstls\) starting on (\d+)"
 
 FETCH = """
 from twisted.internet import task

@@ -1,0 +1,1 @@
+``TCPServerEndpoint`` and ``TCPClientEndpoint`` give connections that begin in clear and start TLS when the protocol says so, in either role, as does a TLS port with ``allow_plain``; what was written before goes out in clear first, and what a peer has put behind its last command in clear is never taken for TLS's.

@@ -1,0 +1,1 @@
+"""Twisted's own tests, pointed at our endpoints and transports."""
