@@ -289,22 +289,22 @@ site = site
 [listen a]
 port = 1
 flags = ssl, tr-pass, allow-plain
--> [listen a] flags: 'allow-plain, ssl, tr-pass' has two flags that contradict each other, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
+-> [listen a] flags: 'allow-plain, ssl, tr-pass' has two flags that contradict each other, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in, tr-out, tr-full
 
 [listen a]
 port = 1
 flags = plain, allow-plain
--> [listen a] flags: 'allow-plain' has no use without ssl, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
+-> [listen a] flags: 'allow-plain' has no use without ssl, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in, tr-out, tr-full
 
 [listen a]
 port = 1
 flags = allow-plain
--> [listen a] flags: 'allow-plain' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
+-> [listen a] flags: 'allow-plain' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in, tr-out, tr-full
 
 [listen a]
 port = 1
 flags = pp
--> [listen a] flags: 'pp' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
+-> [listen a] flags: 'pp' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in, tr-out, tr-full
 
 [listen a]
 port = 1
@@ -314,7 +314,7 @@ tunnel_route = {original_destination}
 [listen a]
 unix = s
 flags = ssl, tr-in
--> [listen a] flags: tr-in has no use with a UNIX socket, allowed: with port
+-> [listen a] flags: a UNIX socket is not transparent, allowed: tr-in, tr-full with port
 
 [listen a]
 port = 1
@@ -329,17 +329,17 @@ proxy_protocol_out = 3
 [listen a]
 port = 1
 flags = blind
--> [listen a] flags: 'blind' is not a flag, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
+-> [listen a] flags: 'blind' is not a flag, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in, tr-out, tr-full
 
 [listen a]
 port = 1
 flags = plain, ssl
--> [listen a] flags: 'plain, ssl' has more than one of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
+-> [listen a] flags: 'plain, ssl' has more than one of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in, tr-out, tr-full
 
 [listen a]
 port = 1
 flags =
--> [listen a] flags: '' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in
+-> [listen a] flags: '' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in, tr-out, tr-full
 
 [listen a]
 port = 1

@@ -100,6 +100,19 @@ class OpenSocketTests(SynchronousTestCase):
         self.assertEqual("::1", self.open(("::1", 1), local_ip="::1").getsockname()[0])
         self.assertEqual(0, self.open().getsockname()[1])
 
+    def test_foreign_address(self) -> None:
+        """An address of somebody else's can be connected from, by who may; it has to be said (N042)."""
+        options = NetVCOptions(local_ip="192.0.2.77")
+        self.assertRaises(OSError, open_socket, ("127.0.0.1", 1), options)
+        options.local_ip_is_foreign = True
+        try:
+            sock = open_socket(("127.0.0.1", 1), options)
+        except OSError as exc:
+            self.assertEqual((errno.EPERM, "a transparent port needs CAP_NET_ADMIN or CAP_NET_RAW"), exc.args)
+        else:
+            self.addCleanup(sock.close)
+            self.assertEqual("192.0.2.77", sock.getsockname()[0])
+
     def test_failure_leaves_nothing(self) -> None:
         """A local address that is not ours is an error, and the socket does not stay behind."""
         before = open_descriptors()

@@ -445,7 +445,7 @@ class _Builder:
             if sni.ssl_ticket_enabled is not None:
                 settings = evolve(settings, session_ticket=sni.ssl_ticket_enabled)
         settings = self._verification(settings, sni)
-        if route.original and "tr-in" not in listen.flags:
+        if route.original and not listen.transparent_in:
             wrong = f"{section} {route.kind.value}"
             self._complain(wrong, f"[listen {listen.name}] is not transparent, allowed: with flags = ..., tr-in there")
             return None
@@ -511,7 +511,7 @@ class _Builder:
             proxy_out = sni.proxy_protocol_out
         key: tuple[object, ...] = (section, route, plain, through)
         if route.kind in ROUTES_ONWARD:
-            key += (proxy_out,)
+            key += (proxy_out, listen.transparent_out)
         hooks: Hooks = ()
         if route.kind is RouteKind.PARTIAL_BLIND and not through:
             hooks = tuple(pair for pair in self._hooks[listen.name] if pair[0] in OUTBOUND_POINTS)
@@ -521,7 +521,7 @@ class _Builder:
         if key not in self._destinations:
             place = f"{section} {route.kind.value}" if route.kind is not RouteKind.WELCOME else section
             self._destinations[key] = self._tried(
-                place, lambda: self._new_destination(place, route, sni, plain, hooks, through, proxy_out)
+                place, lambda: self._new_destination(place, route, listen, sni, plain, hooks, through, proxy_out)
             )
         return self._destinations[key]
 
@@ -529,6 +529,7 @@ class _Builder:
         self,
         place: str,
         route: Route,
+        listen: ListenConfig,
         sni: SNIConfig | None,
         plain: bool,
         hooks: Hooks,
@@ -556,6 +557,7 @@ class _Builder:
                 connect_seconds,
                 half_close_seconds,
                 proxy_out=proxy_out,
+                as_client=listen.transparent_out,
                 policies=self._policies_for_origins(sni, hooks),
                 name=None if route.target is None else route.target[0],
             )
@@ -568,6 +570,7 @@ class _Builder:
             half_close_seconds,
             blind=plain,
             proxy_out=proxy_out,
+            as_client=listen.transparent_out,
         )
 
     def _protocol(self, factory: Any) -> IContinuation:

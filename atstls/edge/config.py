@@ -319,9 +319,9 @@ class _Loader:
         if "tr-pass" in listen.flags and listen.route.kind not in ROUTES_ONWARD:
             onward = ", ".join(kind.value for kind in ROUTES_ONWARD)
             self._complain(section, "tr-pass without a host to pass on to", "flags", allowed=f"with one of {onward}")
-        if "tr-in" in listen.flags and first == "unix":
-            self._complain(section, "tr-in has no use with a UNIX socket", "flags", allowed="with port")
-        if listen.route.original and "tr-in" not in listen.flags:
+        if listen.transparent_in and first == "unix":
+            self._complain(section, "a UNIX socket is not transparent", "flags", allowed="tr-in, tr-full with port")
+        if listen.route.original and not listen.transparent_in:
             wrong = "there is no original destination here"
             self._complain(section, wrong, listen.route.kind.value, allowed="with flags = ..., tr-in")
         if "proxy_protocol_allowlist" in section.entries and not listen.proxied:

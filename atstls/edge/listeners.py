@@ -56,7 +56,7 @@ def accept_options(listen: ListenConfig, net: NetConfig, passed: ListenFDs | Non
         packet_mark=net.sock_packet_mark_in,
         packet_tos=net.sock_packet_tos_in,
         defer_accept_seconds=net.defer_accept,
-        f_inbound_transparent="tr-in" in listen.flags,
+        f_inbound_transparent=listen.transparent_in,
     )
 
 

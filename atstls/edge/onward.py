@@ -20,7 +20,7 @@ from attrs import evolve, field, frozen
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from atstls.edge.original import ORIGINAL_DESTINATION, original_address
+from atstls.edge.original import ORIGINAL_DESTINATION, client_options, original_address
 from atstls.edge.places import join_port
 from atstls.edge.proxyout import PROXY_OUT_NONE, introduction
 from atstls.edge.tunnels import tally_tunnel
@@ -58,6 +58,7 @@ class Onward:
     @ivar options: for the other connection.
     @ivar proxy_out: the version of the PROXY protocol in which the other host is told of the client, as in
         L{atstls.edge.proxyout}.
+    @ivar as_client: the other host sees the client's address in the place of ours.
     @ivar blind: nobody here looks at the bytes, and a connection without TLS may be spliced by the kernel.
     """
 
@@ -69,6 +70,7 @@ class Onward:
     half_close_seconds: float = HALF_CLOSE_SECONDS
     blind: bool = False
     proxy_out: int = PROXY_OUT_NONE
+    as_client: bool = False
 
     def handle_event(self, event: int, data: Any) -> int:
         """NET_EVENT_ACCEPT, with a connection whose handshake is done."""
@@ -83,9 +85,12 @@ class Onward:
 
     def options_for(self, vc: Any) -> NetVCOptions:
         """What the connection should be that is made for C{vc}."""
-        if self.proxy_out == PROXY_OUT_NONE:
-            return self.options
-        return evolve(self.options, first_bytes=introduction(vc, self.proxy_out))
+        options = self.options
+        if self.proxy_out != PROXY_OUT_NONE:
+            options = evolve(options, first_bytes=introduction(vc, self.proxy_out))
+        if self.as_client:
+            options = client_options(vc, options)
+        return options
 
     def objection(self, vc: Any, origin: Any) -> str | None:
         """

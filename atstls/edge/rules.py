@@ -111,12 +111,13 @@ class ListenConfig(Routes, HookKeys):
     backlog: int = key("backlog", Whole(1), 4096, "How many connections may wait to be accepted. Ours.")
     flags: frozenset[str] = key(
         "flags",
-        Flags(("ssl", "plain"), ("tr-pass", "allow-plain"), ("pp", "pp-clnt", "tr-in")),
+        Flags(("ssl", "plain"), ("tr-pass", "allow-plain"), ("pp", "pp-clnt", "tr-in", "tr-out", "tr-full")),
         frozenset(("ssl",)),
         "What comes in: TLS, or bytes that are not encrypted. With ssl, what does not begin as TLS is refused; with "
         "tr-pass it is passed on untouched to where the route leads; with allow-plain it is served in clear. With pp a "
         "header of the PROXY protocol may come first; with pp-clnt the client is who that says, also for ip_allow and "
-        "in the log. With tr-in connections to other addresses are taken that the system's rules send here (Linux).",
+        "in the log. With tr-in connections to other addresses are taken that the system's rules send here (Linux); "
+        "with tr-out the next host sees the client's address in the place of ours; tr-full is both.",
     )
     proxy_protocol_allowlist: tuple[IPNetwork, ...] | None = key(
         "proxy_protocol_allowlist",
@@ -139,6 +140,16 @@ class ListenConfig(Routes, HookKeys):
         (b"h2", b"http/1.1"),
         "The protocols spoken inside TLS, the preferred one first; empty is no ALPN. Ours.",
     )
+
+    @property
+    def transparent_in(self) -> bool:
+        """Do connections come that were made to others?"""
+        return not self.flags.isdisjoint(("tr-in", "tr-full"))
+
+    @property
+    def transparent_out(self) -> bool:
+        """Does the next host see the client's address?"""
+        return not self.flags.isdisjoint(("tr-out", "tr-full"))
 
     @property
     def proxied(self) -> bool:

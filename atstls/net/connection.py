@@ -34,6 +34,8 @@ class NetVCOptions:
 
     @ivar local_ip: the address to connect from; empty for any.
     @ivar local_port: the port to connect from; 0 for any.
+    @ivar local_ip_is_foreign: C{local_ip} is not this machine's (Linux): what comes back has to be sent here by rules
+        of the system's, see L{atstls.net.transparent}.
     @ivar recv_buffer_bytes: SO_RCVBUF; 0 leaves it to the system, which then tunes it.
     @ivar sockopt_flags: SOCK_OPT_… added together.
     @ivar packet_mark: SO_MARK where the system has it; 0 for none.
@@ -46,6 +48,7 @@ class NetVCOptions:
 
     local_ip: str = ""
     local_port: int = 0
+    local_ip_is_foreign: bool = False
     recv_buffer_bytes: int = 0
     send_buffer_bytes: int = 0
     sockopt_flags: int = SOCK_OPT_NO_DELAY
@@ -218,6 +221,8 @@ def open_socket(address: Address, options: NetVCOptions) -> socket.socket:
         _mark_packets(sock, options)
         if tcp and (options.local_ip or options.local_port):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if options.local_ip_is_foreign:
+                make_transparent(sock)
             sock.bind((options.local_ip, options.local_port))
     except BaseException:
         sock.close()

@@ -257,6 +257,53 @@ class DeliveredTests(NamespaceTestCase):
         self.assertEqual(2, edge.log.count("that is this port itself"))
 
 
+    def test_the_clients_address(self) -> None:
+        """With tr-full the origin sees the client himself; without, it sees us."""
+        seen: list[Any] = []
+
+        def serve(origin: Origin, connection: Any, kept: bytearray) -> None:
+            seen.append(connection.getpeername()[0])
+            connection.sendall(connection.recv(100))
+
+        self.host()._serve = serve
+        # What comes back to the client's address is ours as well.
+        for flags, rules, address in (("tr-in", "", "10.77.2.1"), ("tr-full", DELIVER.replace(" ec ", " eo "), CLIENT)):
+            for line in rules.strip().splitlines():
+                if "rule" in line:
+                    self.configure(line)
+            for route in ("flags = plain, ", "flags = ssl, "):
+                edge = self.edge(
+                    f"[listen a]\ninterface = 0.0.0.0\nport = 443\n{route}{flags}\n"
+                    "forward_route = {original_destination}\n"
+                )
+                edge.says("listening on")
+                sock: Any = self.dial(ORIGIN)
+                if "ssl" in route:
+                    sock = client_context(trust=None).wrap_socket(sock)
+                    self.addCleanup(sock.close)
+                self.echoed(sock, b"hello")
+                self.assertEqual(address, seen.pop())
+                edge.stop()
+
+    def test_passed_on_before_a_byte(self) -> None:
+        """A certificate's entry with action = tunnel is for the address that the client meant (S055)."""
+
+        def greet(origin: Origin, connection: Any, kept: bytearray) -> None:
+            connection.sendall(b"220 hello\r\n")
+            connection.sendall(connection.recv(100))
+
+        self.host()._serve = greet
+        edge = self.edge(
+            "[listen a]\ninterface = 0.0.0.0\nport = 443\nflags = ssl, tr-in, tr-pass\n"
+            "tunnel_route = {original_destination}\n"
+            f"[certificate others]\ndest_ip = {OTHER}\naction = tunnel\n" + self.certificate("a", "a.example")
+        )
+        edge.says("listening on")
+        sock = self.dial(OTHER)
+        self.assertEqual(b"220 hello\r\n", sock.recv(100))
+        self.echoed(sock, b"quit")
+
+
 class RedirectedTests(NamespaceTestCase):
     """By a rule that changes the address, and remembers it: no right is needed but to listen."""
 
