@@ -308,7 +308,7 @@ class ScriptedEngine(Engine):
     TLS that answers what the test says.
 
     @cvar answers_to_handshake: what L{handshake} answers, and what it leaves to be sent.
-    @cvar reads: what L{read} brings, and the condition after it.
+    @cvar reads: what L{receive} brings, and the condition after it.
     @cvar writes: what L{write} answers; C{None}: all of it.
     @cvar why: the reason that it gives.
     """
@@ -340,7 +340,9 @@ class ScriptedEngine(Engine):
         self.out += out
         return result
 
-    def read(self, block: Any, limit: int) -> int:
+    def receive(self, wire: Any, count: int, block: Any, limit: int) -> int:
+        if count:
+            self.feed_block(wire, count)
         if not self.reads:
             self.starved = True
             return 0
