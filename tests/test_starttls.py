@@ -26,6 +26,7 @@ from atstls.errors import LocalError, VerifyFailed
 from atstls.eventsystem.iobuffer import new_MIOBuffer
 from atstls.net.cop import InactivityCop
 from atstls.tls.contexts import ClientSettings, ServerSettings
+from atstls.tls.engine import CffiEngine
 from tests.test_endpoints import EndpointTestCase, TalkerFactory, local, options, roots, trusting
 from tests.test_session_protocol import Recorder, Script, narrow_pair
 from tests.tlssupport import OTHER_CA, OverTLS, TLSPeer, ca_file, issue
@@ -144,6 +145,26 @@ class StartTLSTests(OverTLS):
             self.run_peers(peer)
             self.assertIsInstance(protocol.reason.value, ConnectionDone)
             self.assertEqual("close_notify", peer.end)
+
+    def test_sessions(self) -> None:
+        """As a client, with the same settings object, it resumes (A063)."""
+        tls = self.client_tls()
+        found = []
+        for _ in range(2):
+            protocol, sock = self.begin({"made": lambda protocol: protocol.call("startTLS", tls)}, client=True)
+            peer = self.server(sock)
+            self.run_peers(peer)
+            peer.write(b"hello")
+            self.run_peers(peer)
+            self.assertEqual(b"hello", protocol.data)
+            found.append(protocol.transport.sessionReused)
+            protocol.transport.loseConnection()
+            peer.shutdown()
+            self.run_peers(peer)
+            self.assertIsInstance(protocol.reason.value, ConnectionDone)
+        self.assertEqual([False, self.engine_kind is CffiEngine], found)
+        assert tls.sessions is not None
+        self.assertEqual(1, tls.sessions.hits)
 
     def test_much_in_clear_before(self) -> None:
         """However long the kernel takes for what was written before: all of it goes before the handshake."""

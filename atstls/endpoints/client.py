@@ -243,7 +243,7 @@ class SSLClientEndpoint:
     ) -> Callable[[NetHandler], SSLNetVConnection]:
         alpn = tls.settings.alpn or names_of(factory)
         policy = ClientPolicy(
-            tls.shared_context(alpn),
+            tls.kept_context(alpn),
             handshake_timeout_seconds=self._timeout,
             max_record_size=tls.max_record_size,
             verify=tls.settings.policy,

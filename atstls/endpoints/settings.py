@@ -137,21 +137,13 @@ class ClientTLS:
     hooks: HookSet = NO_HOOKS
     max_record_size: int = 0
     sessions: OriginSessions | None = field(factory=OriginSessions)
-    _contexts: dict[tuple[bytes, ...], SSL.Context] = field(factory=dict, init=False, repr=False)
 
-    def shared_context(self, alpn: tuple[bytes, ...]) -> SSL.Context:
+    def kept_context(self, alpn: tuple[bytes, ...]) -> SSL.Context:
         """
-        As L{context}, but made once for the same C{alpn}: a session is resumed only with the context it comes from.
+        The same as L{context}, made once for each C{alpn}: a session is resumed only with the context it came from.
 
         @raise ConfigurationError: a setting cannot be used.
         """
-        context = self._contexts.get(alpn)
-        if context is None:
-            context = self._contexts[alpn] = self.context(alpn)
-        return context
-
-    def kept_context(self, alpn: tuple[bytes, ...]) -> SSL.Context:
-        """The same as L{context}, made once for each C{alpn}."""
         kept = _contexts.setdefault(self, {})
         context = kept.get(alpn)
         if context is None:

@@ -211,6 +211,7 @@ class _Upgrade:
             max_record_size=tls.max_record_size,
             verify=tls.settings.policy,
             properties=tls.settings.properties,
+            sessions=tls.sessions,
         )
 
     def _by_context_factory(self, factory: Any, client: bool) -> None:
