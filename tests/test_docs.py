@@ -20,10 +20,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from atstls.edge.config import EdgeConfig
+from atstls.endpoints.settings import HANDSHAKE_SECONDS, LOOK_SECONDS
 from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_128K, BUFFER_SIZE_INDEX_256K, buffer_size
 from atstls.net.cop import LOST_SECONDS
 from atstls.net.handler import TURNS_A_RUN, WIRE_BYTES
-from atstls.session.protocol import HIGH_WATER_BYTES
+from atstls.session.protocol import CLOSE_SECONDS, HIGH_WATER_BYTES
 from atstls.session.splice import COPIED_BYTES, PIPE_BYTES
 from atstls.session.tunnel import HALF_CLOSE_SECONDS
 from atstls.ssl.sslvc import (
@@ -284,11 +286,61 @@ class FigureTests(SynchronousTestCase):
             ),
             "state_machines": (f"{LINGER_SECONDS:g} seconds",),
             "sessions": (f"{RENEGOTIATIONS} times in {RENEGOTIATIONS_SECONDS:g} seconds",),
+            "expect": (
+                f"{HANDSHAKE_SECONDS:g} seconds, or what ``handshake_timeout_seconds`` says",
+                f"{CLOSE_SECONDS:g} seconds, or the connection's own timeout where",
+                f"when the user is gone - {LINGER_SECONDS:g} seconds",
+                f"{HALF_CLOSE_SECONDS:g} seconds, or the connection's own timeout *",
+                f"{EdgeConfig().drain_timeout:g} seconds, or ``drain_seconds``",
+                f"{LOOK_SECONDS:g} seconds",
+            ),
+            "moving_from_ssl": (f"Here {HANDSHAKE_SECONDS:g} seconds", f"{CLOSE_SECONDS:g} for a peer that takes"),
+            "moving_from_txsni": (f"at most {LOOK_SECONDS:g} seconds",),
+            "endpoints": (
+                f"says nothing for {HANDSHAKE_SECONDS:g} seconds",
+                f"more than {LOOK_SECONDS:g} seconds after",
+            ),
             "architecture": (f"at most {LIMIT_BYTES >> 10} KiB",),
         }.items():
             text = words(page(name))
             for phrase in phrases:
                 self.assertIn(phrase, text, name)
+
+
+class PromiseTests(SynchronousTestCase):
+    """
+    The page about what to expect.
+    """
+
+    def test_each_has_its_tests(self) -> None:
+        """A promise names tests that are there."""
+        shown = re.findall(r"^\.\. shown by: (.*\n(?:   .*\n)*)", page("expect"), re.MULTILINE)
+        self.assertGreater(len(shown), 15)
+        for name in " ".join(shown).split():
+            module, _, test = name.partition(".")
+            text = (ROOT / "tests" / f"{module}.py").read_text(encoding="utf-8")
+            self.assertTrue(f"def {test}(" in text, name)
+
+
+class IncludedTests(SynchronousTestCase):
+    """
+    Programs of which pages show pieces.
+    """
+
+    def test_what_is_included_is_there(self) -> None:
+        """The file, and the lines where a piece begins and ends; and what is shown is a program that a test runs."""
+        found = 0
+        for path in DOCS.glob("*.rst"):
+            text = path.read_text(encoding="utf-8")
+            for name, options in re.findall(r"^\.\. literalinclude:: (.*)\n((?:   .*\n)*)", text, re.MULTILINE):
+                if name.startswith("_build/"):
+                    continue  # It is made from the code.
+                found += 1
+                self.assertTrue(name.startswith("examples/"), f"{path.name}: {name}")
+                lines = (DOCS / name).read_text(encoding="utf-8")
+                for mark in re.findall(r":(?:start-at|end-before): (.*)", options):
+                    self.assertIn(f"\n{mark}", lines, f"{path.name}: {name}")
+        self.assertGreater(found, 5)
 
 
 class PhaseTests(SynchronousTestCase):

@@ -4,18 +4,22 @@ The programs in docs/examples, each as a real process with real clients.
 
 import os
 import re
+import shlex
 import signal
 import socket
 import sqlite3
 import ssl
 import subprocess
 import sys
+import textwrap
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tests.integration.twistd import (
     CA,
+    CURL,
+    OPENSSL,
     OTHER_CA,
     PATIENCE,
     ROOT,
@@ -23,6 +27,7 @@ from tests.integration.twistd import (
     EdgeTestCase,
     Origin,
     client_context,
+    http,
     read_all,
     server_context,
     until,
@@ -33,29 +38,48 @@ EXAMPLES = ROOT / "docs" / "examples"
 PORT = "8443"
 
 
+def example(name: str, port: str = "0", **replaced: str) -> str:
+    """
+    The text of an example.
+
+    @param port: in the place of the one that it says.
+    @param replaced: other constants, by their names.
+    """
+    text = (EXAMPLES / f"{name}.py").read_text()
+    assert text.count(PORT) <= 1, f"{name} says {text.count(PORT)} times where it listens"
+    text = text.replace(PORT, port)
+    for old, new in replaced.items():
+        value = re.search(rf'^{old} = "(.*?)"', text, re.MULTILINE)
+        assert value is not None, old
+        text = text.replace(value[0], f'{old} = "{new}"', 1)
+    return text
+
+
+def environment() -> dict[str, str]:
+    """What an example needs to find us."""
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 class Program:
-    """C{twistd -noy} with an example, which listens on a port that is free instead of the one that it says."""
+    """An example that runs: by C{twistd -noy} where it makes an application, and else by itself."""
 
     def __init__(self, directory: Path, name: str, **replaced: str) -> None:
-        """@param replaced: what stands in the example, by the name that it is replaced by."""
-        text = (EXAMPLES / f"{name}.py").read_text()
-        assert text.count(PORT) == 1, f"{name} says {text.count(PORT)} times where it listens"
-        text = text.replace(PORT, "0")
-        for old, new in replaced.items():
-            value = re.search(rf'^{old} = "(.*)"$', text, re.MULTILINE)
-            assert value is not None, old
-            text = text.replace(value[0], f'{old} = "{new}"')
+        """@param replaced: see L{example}."""
+        text = example(name, **replaced)
         (directory / f"{name}.py").write_text(text)
         self.log_file = directory / "log"
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        command = ["-c", RUN_TWISTD, "--pidfile=", "-noy", f"{name}.py"]
+        if "Application(" not in text:
+            command = [f"{name}.py"]
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", RUN_TWISTD, "--pidfile=", "-noy", f"{name}.py"],
+                [sys.executable, *command],
                 cwd=directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                env=environment(),
             )
 
     @property
@@ -69,10 +93,14 @@ class Program:
         def look() -> "re.Match[str] | None":
             if self.process.poll() is not None:
                 raise AssertionError(self.log)
-            return re.search(r"listening on \S*:(\d+): |starting on (\d+)", self.log)
+            return re.search(r"listening on (?:\S*:)?(\d+)(?::|$)|starting on (\d+)", self.log, re.MULTILINE)
 
         found: re.Match[str] = until(look, "a port")
         return int(found[1] or found[2])
+
+    def says(self, line: str) -> None:
+        """It has printed C{line}, or does so soon."""
+        until(lambda: line in self.log.splitlines(), line)
 
     def stop(self) -> int:
         """End it, in order if it can."""
@@ -243,11 +271,90 @@ class MutualTests(ExampleTestCase):
                     self.tls(port, "localhost", context).recv(100)
 
 
+def tutorial() -> list[str]:
+    """What stands apart in the tutorial: commands, and what programs print."""
+    text = (ROOT / "docs" / "tutorial.rst").read_text()
+    return [textwrap.dedent(block).strip() for block in re.findall(r"::\n\n((?:    .*\n)+)", text)]
+
+
+class TutorialTests(ExampleTestCase):
+    """docs/examples/tutorial_echo.py, docs/examples/tutorial_client.py"""
+
+    def client(self, port: int, **replaced: str) -> str:
+        """What the client prints."""
+        (self.directory / "client.py").write_text(example("tutorial_client", str(port), **replaced))
+        done = subprocess.run(
+            [sys.executable, "client.py"],
+            cwd=self.directory,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        self.assertEqual("", done.stderr)
+        return done.stdout.strip()
+
+    def test_tutorial(self) -> None:
+        """Whoever does what it says sees what it says."""
+        blocks = tutorial()
+        command = next(block for block in blocks if block.startswith("openssl"))
+        answer, other_name, no_trust, gone = blocks[blocks.index("good day") :][:4]
+        if OPENSSL is None:
+            self.skipTest("there is no openssl")
+        subprocess.run(shlex.split(command), cwd=self.directory, check=True, capture_output=True, timeout=PATIENCE)
+        server = self.run_example("tutorial_echo")
+        port = server.port()
+        self.assertEqual(answer, self.client(port))
+        server.says("hello, 127.0.0.1")
+        server.says("bye: Connection was closed cleanly.")
+        self.assertEqual(other_name, self.client(port, WHERE=f"atstls:127.0.0.1:{port}:trustRoots=server.crt"))
+        self.assertEqual(no_trust, self.client(port, WHERE=f"atstls:localhost:{port}"))
+        server.stop()
+        self.assertEqual(gone, self.client(port))
+
+    def test_the_sites(self) -> None:
+        """Its commands, one after the other, and what curl prints."""
+        if OPENSSL is None or CURL is None:
+            self.skipTest("there is no openssl, or no curl")
+        blocks = tutorial()
+        commands = next(block for block in blocks if block.startswith("mkdir")).splitlines()
+        self.assertEqual("twistd -noy sites.py", commands.pop())
+        run = {"cwd": self.directory, "check": True, "capture_output": True, "timeout": PATIENCE, "shell": True}
+        for command in commands:
+            subprocess.run(command, **run)  # type: ignore[call-overload]
+        port = self.run_example("sites").port()
+        curl = next(block for block in blocks if block.startswith("curl")).replace(PORT, str(port))
+        done = subprocess.run(f"{curl} -sS -w %{{http_version}}", **run)  # type: ignore[call-overload]
+        self.assertEqual(b"hello\n2", done.stdout)
+
+
+class AgentTests(ExampleTestCase):
+    """docs/examples/agent.py"""
+
+    def test_agent(self) -> None:
+        """It fetches from a server of another make, and trusts whom it should."""
+        (self.directory / "ca.crt").write_bytes(CA.cert_pem.bytes())
+        origin = self.origin(http(b"a page"), context=server_context("localhost", alpn=("http/1.1",)))
+        (self.directory / "agent.py").write_text(example("agent", ROOTS="ca.crt"))
+        for host, out, err in (("localhost", b"200 a page\n", b""), ("127.0.0.1", b"", b"VerifyFailed")):
+            done = subprocess.run(
+                [sys.executable, "agent.py", f"https://{host}:{origin.port}/"],
+                cwd=self.directory,
+                env=environment(),
+                capture_output=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            self.assertEqual(out, done.stdout, done.stderr)
+            self.assertIn(err, done.stderr)
+
+
 class AllTests(ExampleTestCase):
     """None is forgotten."""
 
     def test_each_has_its_test(self) -> None:
         """A program in docs/examples without a test here."""
-        tested = {kind.__doc__ for kind in ExampleTestCase.__subclasses__()}
+        tested = " ".join(kind.__doc__ or "" for kind in ExampleTestCase.__subclasses__())
         for path in EXAMPLES.glob("*.py"):
             self.assertIn(f"docs/examples/{path.name}", tested)
