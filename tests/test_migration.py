@@ -878,6 +878,26 @@ class TLSTests(OverTLS):
             self.run_peers()
             self.assertEqual("close_notify", peer.end)
 
+    def test_what_he_had_not_read(self) -> None:
+        """What he had fed and not read is read by us, though nothing comes any more; and half a record is kept."""
+        for whole in (True, False):
+            peer, ours, connection = self.foreign(server=True)
+            self.carry(connection, ours)
+            peer.pump()
+            peer.write(b"first")
+            ciphertext = bytes(peer.to_send)
+            peer.to_send.clear()
+            connection.bio_write(ciphertext if whole else ciphertext[:7])
+            vc = self.allocate(server_policy())
+            vc.populate(HeldConnection(ours), None, connection)
+            _, got = self.read_all(vc)
+            self.reactor.settle()
+            if not whole:
+                self.assertEqual(b"", bytes(got))
+                peer.sock.send(ciphertext[7:])
+                self.reactor.settle()
+            self.assertEqual(b"first", bytes(got))
+
     def test_what_he_had_to_say(self) -> None:
         """What he had encrypted and not sent goes out first, though nobody writes."""
         peer, ours, connection = self.foreign(server=True)
