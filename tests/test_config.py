@@ -392,6 +392,8 @@ class DefaultTests(ConfigurationTestCase):
                 "wire_trace_server_name": None,
                 "client_certification_level": 0,
                 "ca_cert_filename": None,
+                "server_cert_path": None,
+                "server_private_key_path": None,
                 "multicert_exit_on_load_fail": True,
                 "client_version_min": "TLSv1.2",
                 "client_version_max": "TLSv1.3",
@@ -466,6 +468,8 @@ class ValueTests(ConfigurationTestCase):
             (SSLConfig, "wire_trace_server_name", "Bob.Example.", "bob.example"),
             (SSLConfig, "client.certification_level", "0", 0),
             (SSLConfig, "CA.cert.filename", "a.pem", here / "a.pem"),
+            (SSLConfig, "server.cert.path", "site", here / "site"),
+            (SSLConfig, "server.private_key.path", "site", here / "site"),
             (SSLConfig, "server.multicert.exit_on_load_fail", "0", False),
             (SSLConfig, "client.version.min", "TLSv1", "TLSv1"),
             (SSLConfig, "client.version.max", "TLSv1.2", "TLSv1.2"),
@@ -582,6 +586,20 @@ class ValueTests(ConfigurationTestCase):
         here = self.here
         self.assertEqual(certificate.files, ((here / "a.pem", here / "a.key"), (here / "rsa.pem", here / "rsa.pem")))
         self.assertEqual(self.loaded(CertificateConfig, "").files, ((here / "both.pem", None),))
+
+    def test_directories_of_certificates(self) -> None:
+        """Certificates and keys may stand in directories of their own, wherever [ssl] stands; absolute paths are."""
+        for name, stem in (("certs", "a.pem"), ("keys", "a.key")):
+            (self.here / name).mkdir()
+            (self.here / stem).rename(self.here / name / stem)
+        text = (
+            "[certificate a]\nssl_cert_name = a.pem\nssl_key_name = a.key\n"
+            f"[certificate b]\nssl_cert_name = {self.here}/b.pem\nssl_key_name = {self.here}/b.key\n"
+            "[ssl]\nserver.cert.path = certs\nserver.private_key.path = keys\n"
+        )
+        a, b = self.load(text).certificates
+        self.assertEqual(a.files, ((self.here / "certs" / "a.pem", self.here / "keys" / "a.key"),))
+        self.assertEqual(b.files, ((self.here / "b.pem", self.here / "b.key"),))
 
     def test_client_certificate(self) -> None:
         """What we show to the next host may have its key beside it, for all names or for one."""

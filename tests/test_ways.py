@@ -28,6 +28,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from atstls.edge.listeners import Listener
+from atstls.edge.original import ORIGINAL_DESTINATION
 from atstls.edge.service import CannotStart, TLSEdgeService
 from atstls.edge.ways import Forward, Reencrypt, Refuse, Serve, Tunnel
 from atstls.endpoints import CertificateFolder, ClientTLS, ServerTLS
@@ -35,6 +36,7 @@ from atstls.errors import ConfigurationError
 from atstls.events import EVENT_CONT, NET_EVENT_ACCEPT
 from atstls.eventsystem.continuation import Continuation
 from atstls.interfaces import IContinuation
+from atstls.net.proxyheader import ProxyHeader
 from atstls.session.tunnel import OneWayTunnel
 from atstls.tls import alerts
 from atstls.tls.contexts import ClientSettings, ClientVerification, ServerSettings
@@ -196,6 +198,38 @@ class WayTests(WaysTestCase):
         for listener, name in (("one", "whoever.example"), ("one", None), ("star", "a.example"), ("star", None)):
             self.echoes(self.client(listener, name))
         self.refused(self.client("star", "b.example"), alerts.UNRECOGNIZED_NAME)
+
+    def test_the_other_host_is_told_of_the_client(self) -> None:
+        """Each way that goes on may say whom it brings, by the PROXY protocol, which the other side may ask for."""
+        told: list[Any] = []
+
+        def accepted(event: int, vc: Any) -> int:
+            told.append(vc.proxy_header)
+            OneWayTunnel(vc, vc)
+            return EVENT_CONT
+
+        way = Serve(Continuation(accepted))
+        self.start()
+        self.edge.listen("plain", None, way, port=0, flags=["pp"])
+        self.edge.listen("origin", own("c.example", "d.example"), way, port=0, flags=["pp"])
+        plain, origin = (f"127.0.0.1:{self.port(name)}" for name in ("plain", "origin"))
+        ways = {
+            "b.example": Forward(plain, proxy_out=1),
+            "c.example": Reencrypt(origin, ClientTLS(ClientSettings(ca_file=ca_file())), proxy_out=2),
+            "d.example": Tunnel(origin, proxy_out=2),
+            "e.example": Forward(plain),
+        }
+        self.edge.listen("https", own(), ways, port=0)
+        for version in VERSIONS:
+            for name, number in (("b.example", 1), ("c.example", 2), ("d.example", 2), ("e.example", None)):
+                peer = self.client("https", name, version)
+                self.echoes(peer)
+                header = told.pop()
+                if number is None:
+                    self.assertIsNone(header)
+                    continue
+                ends = peer.sock.getsockname(), peer.sock.getpeername()
+                self.assertEqual(ProxyHeader(number, *ends), header)
 
     def test_a_state_machine(self) -> None:
         """A continuation of ours may be who is served by; it gets connections whose handshake is done."""
@@ -480,6 +514,7 @@ class MistakeTests(WaysTestCase):
                 self.assertRaises(ConfigurationError, way, to)
         self.assertEqual(("b.example", 80), Forward("B.example:80").address)
         self.assertEqual("/a/b", Tunnel("unix:/a/b").address)
+        self.assertIs(ORIGINAL_DESTINATION, Tunnel("{original_destination}").address)
 
     def test_ports_in_use(self) -> None:
         """Before the start they are told together; afterwards at once, and nothing is left."""

@@ -205,13 +205,21 @@ class _Loader:
                 continue
             kind, attribute = known[name]
             try:
-                value = kind.locate(kind.convert(entry.text), self.base)
+                value = kind.locate(kind.convert(entry.text), self._base_of(name))
                 kind.check(value)
             except ValueError as exc:
                 self._fault(section, exc, name, kind.allowed)
             else:
                 values[attribute] = value
         return values
+
+    def _base_of(self, key: str) -> Path:
+        """From where relative paths of C{key} count."""
+        if key == "ssl_cert_name":
+            return self.ssl.server_cert_path or self.base
+        if key == "ssl_key_name":
+            return self.ssl.server_private_key_path or self.base
+        return self.base
 
     def _fault(self, section: Section, exc: ValueError, key: str, allowed: str) -> None:
         forgiven = section.kind == "certificate" and not self.ssl.multicert_exit_on_load_fail

@@ -152,7 +152,7 @@ class _Dial:
         vc.do_io_read(self, 0, None)
         address = onward.address_for(vc)
         if address is None:
-            self._give_up("that is this port itself", errno.EPROTO)
+            self._give_up("it meant no other place than this port", errno.EPROTO)
             return
         self._action = onward.processor.connect_s(self, address, onward.connect_seconds, onward.options_for(vc))
 

@@ -67,8 +67,6 @@ LATER: Final[Mapping[str, Mapping[str, str]]] = {
         "TLSv1_3.enabled": "server.version.max says it",
         "client.sni_policy": "what the client asked for is what the next host is asked for",
         "CA.cert.path": "clients are told the names of the authorities in CA.cert.filename",
-        "server.cert.path": "relative paths are relative to this file",
-        "server.private_key.path": "relative paths are relative to this file",
         "server.dhparams_file": "keys are exchanged by elliptic curves",
         "server.session_ticket.number": NO_CALL,
         "server.ticket_key.filename": NO_CALL,
@@ -376,6 +374,18 @@ class SSLConfig(HookKeys):
         OrNothing(Authorities()),
         None,
         "The authorities trusted to sign certificates of clients, in PEM; needed to ask for one.",
+    )
+    server_cert_path: Path | None = key(
+        "server.cert.path",
+        OrNothing(Folder()),
+        None,
+        "The directory of the relative paths in ssl_cert_name; empty is that of this file.",
+    )
+    server_private_key_path: Path | None = key(
+        "server.private_key.path",
+        OrNothing(Folder()),
+        None,
+        "The directory of the relative paths in ssl_key_name; empty is that of this file.",
     )
     multicert_exit_on_load_fail: bool = key(
         "server.multicert.exit_on_load_fail",

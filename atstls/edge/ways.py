@@ -24,8 +24,10 @@ from zope.interface import implementer
 from atstls.edge.build import ListenerPlan, Machinery, offered_names, origin_options
 from atstls.edge.config import EdgeConfig, ListenConfig, NetConfig
 from atstls.edge.onward import HTTP2, Onward, OnwardTLS
+from atstls.edge.original import ORIGINAL_DESTINATION
 from atstls.edge.places import Onward as OnwardPlace
 from atstls.edge.places import RouteKind, server_pattern
+from atstls.edge.proxyout import PROXY_OUT_NONE
 from atstls.edge.routes import RouteTable, Rule
 from atstls.endpoints import CertificateFolder, ClientTLS, ServerTLS
 from atstls.errors import ConfigurationError
@@ -52,6 +54,8 @@ def _address(to: str) -> Address:
         route = kind.convert(to)
     except ValueError as exc:
         raise ConfigurationError(f"{exc}, allowed: {kind.allowed}") from exc
+    if route.original:
+        return ORIGINAL_DESTINATION
     return str(route.path) if route.target is None else route.target
 
 
@@ -75,12 +79,16 @@ class Forward:
     """
     TLS ends here, and plain text goes on over TCP.
 
-    @ivar address: given as C{HOST:PORT}, C{[V6]:PORT} or C{unix:PATH}.
+    @ivar address: given as C{HOST:PORT}, C{[V6]:PORT}, C{unix:PATH} or, on a transparent port,
+        C{{original_destination}}.
     @ivar tls: as in L{Serve}.
+    @ivar proxy_out: tell the other host of the client by a header of the PROXY protocol: 1 or 2, its version; 0: that
+        in which we were told; -1: do not.
     """
 
     address: Address = field(converter=_address)
     tls: ServerTLS | None = None
+    proxy_out: int = PROXY_OUT_NONE
 
 
 @frozen(eq=False)
@@ -92,11 +100,13 @@ class Reencrypt:
     @ivar origin: what we demand of the other side and show to it; its C{server_name} counts for clients that ask for
         none.  The protocol offered there is the one that was agreed on here.
     @ivar tls: as in L{Serve}.
+    @ivar proxy_out: as in L{Forward}.
     """
 
     address: Address = field(converter=_address)
     origin: ClientTLS = field(factory=ClientTLS)
     tls: ServerTLS | None = None
+    proxy_out: int = PROXY_OUT_NONE
 
 
 @frozen(eq=False)
@@ -105,9 +115,11 @@ class Tunnel:
     The bytes go on untouched, the ClientHello first.
 
     @ivar address: as in L{Forward}.
+    @ivar proxy_out: as in L{Forward}.
     """
 
     address: Address = field(converter=_address)
+    proxy_out: int = PROXY_OUT_NONE
 
 
 @frozen(eq=False)
@@ -301,26 +313,28 @@ class Rules:
                 self._options,
                 self._net.connect_timeout,
                 EdgeConfig().half_close_timeout,
+                proxy_out=way.proxy_out,
                 policies=self._policies.of_client(way.origin, (HTTP2, *self._names)),
                 name=name,
             )
-        return self._onward(place, way.address, blind=self._tls is None)
+        return self._onward(place, way, blind=self._tls is None)
 
-    def _onward(self, place: str, address: Address, blind: bool) -> IContinuation:
+    def _onward(self, place: str, way: Forward | Reencrypt | Tunnel, blind: bool) -> IContinuation:
         return Onward(
             place,
             self._machinery.plain,
-            address,
+            way.address,
             self._options,
             self._net.connect_timeout,
             EdgeConfig().half_close_timeout,
             blind=blind,
+            proxy_out=way.proxy_out,
         )
 
     def _blind(self, place: str, way: Way, destination: IContinuation) -> IContinuation | None:
         """Who passes on what is not to be touched."""
         if isinstance(way, Reencrypt):
-            return self._onward(place, way.address, blind=True)
+            return self._onward(place, way, blind=True)
         return destination if isinstance(way, Forward | Tunnel) else None
 
 

@@ -253,8 +253,8 @@ class DeliveredTests(NamespaceTestCase):
         edge.says("listening on")
         for host in (EDGE, "10.77.2.1"):
             self.assert_reset(host, 443)
-        edge.says("{original_destination} cannot be used for 10.77.1.2:[0-9]+: that is this port itself")
-        self.assertEqual(2, edge.log.count("that is this port itself"))
+        edge.says("{original_destination} cannot be used for 10.77.1.2:[0-9]+: it meant no other place than this port")
+        self.assertEqual(2, edge.log.count("it meant no other place than this port"))
 
 
     def test_the_clients_address(self) -> None:
