@@ -19,9 +19,12 @@ from atstls.statistics import Counters, counters
 
 def tally_tunnel(vc: Any, origin: Any) -> None:
     """C{vc}, which came in, and C{origin} are being joined."""
-    for name in (_client_word(vc, origin), _server_word(origin)):
-        name = f"total_{name}"
-        setattr(counters, name, getattr(counters, name) + 1)
+    name = f"total_{_client_word(vc, origin)}"
+    setattr(counters, name, getattr(counters, name) + 1)
+    if isinstance(origin, SSLNetVConnection):
+        counters.total_server_connections_tls += 1
+    else:
+        counters.total_server_connections_blind_tcp += 1
 
 
 def look_at_tunnels(handler: NetHandler, totals: Counters) -> None:
@@ -41,7 +44,7 @@ def _client_word(vc: Any, origin: Any) -> str:
         # On a port for TLS only hooks, such as that of routes, make blind tunnels of TLS; others' first byte was not.
         word = "tls_tunnel" if getattr(vc, "hook_op", None) == TUNNEL_OP else "blind_tcp"
     else:
-        word = "tls_forward" if _server_word(origin).endswith("blind_tcp") else "tls_partial_blind"
+        word = "tls_partial_blind" if isinstance(origin, SSLNetVConnection) else "tls_forward"
     return f"client_connections_{word}"
 
 

@@ -57,14 +57,16 @@ class NetQueues:
         if vc in active:
             active.move_to_end(vc)
             return True
-        if not self.manage_active(vc):
-            counters.requests_throttled_in += 1
-            return False
-        if vc.closed:
-            return False  # Somebody who was told has closed it.
-        self.keep_alive.pop(vc, None)
+        if self.max_requests_in:
+            if not self.manage_active(vc):
+                counters.requests_throttled_in += 1
+                return False
+            if vc.closed:
+                return False  # Somebody who was told has closed it.
         active[vc] = None
-        self.manage_keep_alive()
+        if self.keep_alive:
+            self.keep_alive.pop(vc, None)
+            self.manage_keep_alive()
         return True
 
     def add_keep_alive(self, vc: Any) -> None:

@@ -214,6 +214,7 @@ class ClientHello:
     @ivar server_name_bytes: the same, exactly as sent.
     @ivar alpn: the application protocols in the client's order, GREASE included; empty without the extension.
     @ivar supported_versions: the extension of this name as sent, GREASE included; empty without the extension.
+    @ivar extension_types: which extensions there are, in the client's order, GREASE included.
     """
 
     raw: bytes = field(repr=False)
@@ -222,6 +223,7 @@ class ClientHello:
     server_name_bytes: bytes | None = field(compare=False, repr=False)
     alpn: tuple[bytes, ...] = field(compare=False)
     supported_versions: tuple[int, ...] = field(compare=False)
+    extension_types: tuple[int, ...] = field(compare=False, repr=False)
     _extensions_at: int = field(compare=False, repr=False)
 
     @property
@@ -303,19 +305,18 @@ class ClientHello:
     @property
     def has_psk(self) -> bool:
         """Whether the client brings a pre-shared key of TLS 1.3: in practice, a ticket."""
-        return self.extension(PRE_SHARED_KEY) is not None
+        return PRE_SHARED_KEY in self.extension_types
 
     @property
     def has_early_data(self) -> bool:
         """Whether the client will send data before the handshake is done."""
-        return self.extension(EARLY_DATA) is not None
+        return EARLY_DATA in self.extension_types
 
     @property
     def ja3_string(self) -> str:
         """Version, suites, extensions, groups and point formats in decimal: what L{ja3} is the digest of."""
         formats = tuple((self.extension(EC_POINT_FORMATS) or b"")[1:])
-        kinds = tuple(kind for kind, _ in self._walk())
-        lists = (self.cipher_suites, kinds, self.groups, formats)
+        lists = (self.cipher_suites, self.extension_types, self.groups, formats)
         return ",".join([str(self.legacy_version), *("-".join(map(str, _without_grease(part))) for part in lists)])
 
     @property
@@ -336,7 +337,7 @@ class ClientHello:
         Source: FoxIO, "JA4: TLS Client Fingerprinting", for TLS over TCP.
         """
         suites = _without_grease(self.cipher_suites)
-        kinds = _without_grease(kind for kind, _ in self._walk())
+        kinds = _without_grease(self.extension_types)
         # JA4 wants the highest version named anywhere, not the highest that may be negotiated.
         version = max(_without_grease(self.supported_versions or (self.legacy_version,)), default=0)
         counted = _hexadecimal(sorted(kind for kind in kinds if kind not in (SERVER_NAME, ALPN)))
@@ -379,12 +380,12 @@ def _parse(message: bytes) -> ClientHello:
         raise BadClientHello("a length before the extensions is wrong", DECODE_ERROR)
 
     bodies: dict[int, bytes] = {}
+    kinds: list[int] = []
     if at < end:  # clients older than TLS 1.2 may end here
         if message[at] << 8 | message[at + 1] != end - at - 2:
             raise BadClientHello("the length of the extensions is wrong", DECODE_ERROR)
         at += 2
         extensions_at = at
-        kinds = []
         while at < end:
             kind, size = _read_pair(message, at)
             body = at + 4
@@ -412,7 +413,9 @@ def _parse(message: bytes) -> ClientHello:
     if SERVER_NAME in bodies:
         name, name_bytes = _server_name(bodies[SERVER_NAME])
     alpn = _protocols(bodies[ALPN]) if ALPN in bodies else ()
-    return ClientHello(message, message[4] << 8 | message[5], name, name_bytes, alpn, versions, extensions_at)
+    return ClientHello(
+        message, message[4] << 8 | message[5], name, name_bytes, alpn, versions, tuple(kinds), extensions_at
+    )
 
 
 def _check_vector(body: bytes, prefix: int, item: int) -> None:
