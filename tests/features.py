@@ -1603,6 +1603,7 @@ SECTIONS: Final = (
                 "session_protocol.FirstBytesTests.test_interface",
                 "session_protocol.FirstBytesTests.test_first_bytes",
                 "session_protocol.FirstBytesTests.test_refused",
+                "probe.ProbeTests.test_refused",
             ),
             works(
                 "N132",

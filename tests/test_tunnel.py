@@ -519,6 +519,7 @@ class OneWayTests(Tunnelling):
         tunnel, _a, _b, cont = self.one_way()
         tunnel.handle_event(ONE_WAY_TUNNEL_EVENT_PEER_CLOSE, errno.EPIPE)
         self.assertEqual((errno.EPIPE, True, ["ERROR"]), (tunnel.result, tunnel.finished, cont.events))
+        self.assertEqual((0, 0), (tunnel.source.closed, tunnel.target.closed))
         self.assertEqual(EVENT_DONE, tunnel.handle_event(VC_EVENT_EOS, tunnel.source_vio))
         self.assertEqual(["ERROR"], cont.events)
 
