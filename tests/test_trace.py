@@ -10,6 +10,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from atstls.endpoints import ServerTLS
 from atstls.endpoints.created import CreatedNetVConnection
 from atstls.eventsystem.iobuffer import MIOBuffer
 from atstls.interfaces import IWireTraced
@@ -24,6 +25,7 @@ from tests.tlssupport import (
     RecordForger,
     client_policy,
     hook_set,
+    issue,
     peer_client_context,
     protocol_set,
     server_policy,
@@ -274,6 +276,13 @@ class TraceTests(OverTLS):
                     self.assertEqual(int(count), len(data))
                     found += data
             self.assertEqual(sent, found)
+
+    def test_endpoint(self) -> None:
+        """Whoever listens by Twisted's endpoints, or makes an edge in Python, can ask for it as well."""
+        tls = ServerTLS([issue("a.example")], wire_trace=ALL)
+        self.established(tls.kept_policy(0))
+        self.assertEqual([self.done()], self.trace())
+        self.assertIsNone(ServerTLS([issue("a.example")]).policy().wire_trace)
 
     def test_forged_lines(self) -> None:
         """A client cannot write lines of its own into my log, nor fields, nor to my terminal."""

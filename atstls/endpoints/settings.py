@@ -29,6 +29,7 @@ from atstls.tls.contexts import (
 from atstls.tls.hooks import HookSet
 from atstls.tls.policy import ServerPolicy
 from atstls.tls.sessions import OriginSessions
+from atstls.tls.trace import WireTrace
 
 HANDSHAKE_SECONDS: Final = 30.0
 """How long a client's handshake may take where a context factory is used, which cannot say so (Twisted: no limit)."""
@@ -55,6 +56,7 @@ class ServerTLS:
     @ivar max_record_size: -1: small records first; 0: as large as TLS has them; else plaintext bytes at the most.
     @ivar strict_server_name: refuse a name that no certificate is for.
     @ivar allow_plain: serve a client whose first byte is not TLS's as well, in clear.  Its transport can start TLS.
+    @ivar wire_trace: which connections are written to the log, as they are spoken; C{None}: none.
     @ivar settings: versions, ciphers, sessions, clients' certificates.
     """
 
@@ -65,6 +67,7 @@ class ServerTLS:
     max_record_size: int = 0
     strict_server_name: bool = False
     allow_plain: bool = False
+    wire_trace: WireTrace | None = None
     settings: ServerSettings = field(factory=ServerSettings)
 
     def policy(self) -> ServerPolicy:
@@ -81,6 +84,7 @@ class ServerTLS:
             max_record_size=self.max_record_size,
             strict_server_name=self.strict_server_name,
             allow_client_renegotiation=self.settings.renegotiable,
+            wire_trace=self.wire_trace,
         )
 
     def kept_policy(self, now: float) -> ServerPolicy:
