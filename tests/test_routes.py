@@ -26,7 +26,7 @@ from atstls.edge.config import (
     SSLConfig,
 )
 from atstls.edge.loops import loops
-from atstls.edge.onward import Onward, OnwardTLS, address_words
+from atstls.edge.onward import LED_BACK_SECONDS, Onward, OnwardTLS, address_words
 from atstls.edge.places import Route, RouteKind
 from atstls.edge.routes import RouteAccept, RouteTable, Rule
 from atstls.errors import OpenFailed
@@ -803,7 +803,8 @@ def number(reactor: Any) -> Any:
 class FakeProcessor:
     """Connects when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, nh: Any = None) -> None:
+        self.nh = nh
         self.asked: list[Any] = []
         self.cancelled = 0
 
@@ -822,7 +823,7 @@ class OnwardTests(OverBothPolls):
 
     def setUp(self) -> None:
         super().setUp()
-        self.processor: Any = FakeProcessor()
+        self.processor: Any = FakeProcessor(self.handler)
 
     def dial(self, **more: Any) -> Any:
         vc, self.client = self.connection()
@@ -886,6 +887,42 @@ class OnwardTests(OverBothPolls):
         self.processor.cont.handle_event(NET_EVENT_OPEN, origin)
         self.assertEqual((-1, errno.EPROTO), (vc.closed, vc.lerrno))
         self.assertEqual(1, origin.closed)
+
+    def test_what_was_dialled_then(self) -> None:
+        """A route that has led back dials nobody for a connection of our own, for a while; for others it does."""
+        onward = Onward("[listen x] forward_route", self.processor, ("name", 443), NetVCOptions())
+
+        def came(remote: Any, local: Any = ("192.0.2.9", 443), onward: Onward = onward) -> bool:
+            """Is anybody dialled for it?"""
+            vc, _ = self.connection()
+            vc.set_local_addr(local)
+            vc.set_remote_addr(remote)
+            before = len(self.processor.asked)
+            onward.handle_event(NET_EVENT_ACCEPT, vc)
+            dialled = len(self.processor.asked) > before
+            self.assertEqual((0, 0) if dialled else (-1, errno.ELOOP), (vc.closed, vc.lerrno))
+            return dialled
+
+        self.assertTrue(came(("192.0.2.9", 5000)))
+        self.assertTrue(came(("198.51.100.1", 5000)))
+        origin, _ = self.connection()
+        origin.set_remote_addr(("192.0.2.9", 443))
+        self.processor.cont.handle_event(NET_EVENT_OPEN, origin)
+        self.assertFalse(came(("192.0.2.9", 5000)))
+        self.assertTrue(came(("198.51.100.1", 5000)))
+        self.assertFalse(came("", "/run/x"))
+        self.reactor.advance(LED_BACK_SECONDS)
+        self.assertFalse(came(("192.0.2.9", 5000)))
+        self.reactor.advance(1)
+        self.assertTrue(came(("192.0.2.9", 5000)))
+        self.assertTrue(came("", "/run/x"))
+        # Where the other host sees the client's address, it is not ours by which one of our own is known.
+        onward = Onward("[listen x] forward_route", self.processor, ("name", 443), NetVCOptions(), as_client=True)
+        self.assertTrue(came(("198.51.100.1", 5000), onward=onward))
+        origin, _ = self.connection()
+        origin.set_remote_addr(("192.0.2.9", 443))
+        self.processor.cont.handle_event(NET_EVENT_OPEN, origin)
+        self.assertFalse(came(("198.51.100.1", 5000), onward=onward))
 
     def test_addresses_as_written(self) -> None:
         """The log calls a host what the configuration calls it."""

@@ -36,6 +36,9 @@ from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL, UnixNetVConnection
 from atstls.session.tunnel import HALF_CLOSE_SECONDS, TwoWayTunnel
 from atstls.tls.policy import ClientPolicy
 
+LED_BACK_SECONDS: Final = 60.0
+"""For how long a route that has led back to where it starts from is suspected of that."""
+
 HTTP2: Final = b"h2"
 
 
@@ -71,9 +74,13 @@ class Onward:
     blind: bool = False
     proxy_out: int = PROXY_OUT_NONE
     as_client: bool = False
+    _led_back: list[float] = field(factory=list, init=False)
 
     def handle_event(self, event: int, data: Any) -> int:
         """NET_EVENT_ACCEPT, with a connection whose handshake is done."""
+        if self._led_back and self._comes_from_here(data):
+            data.do_io_close(errno.ELOOP)
+            return EVENT_DONE
         if self.blind:
             data.attributes = TRANSPORT_BLIND_TUNNEL
         _Dial(self, data)
@@ -102,8 +109,23 @@ class Onward:
             return None  # See address_for().
         local, remote = vc.get_local_addr(), origin.get_remote_addr()
         if local and local == remote:
+            self._led_back[:] = [self.processor.nh.seconds()]
             return "that is where the connection came in"
         return None
+
+    def _comes_from_here(self, vc: Any) -> bool:
+        """
+        Is C{vc}, since this route was seen to lead back, probably what was dialled then?
+
+        To a port without TLS it is another connection that goes on, and to dial for it would make the next, and so on.
+        """
+        if self.processor.nh.seconds() - self._led_back[0] > LED_BACK_SECONDS:
+            self._led_back.clear()
+            return False
+        local, remote = vc.get_local_addr(), vc.get_remote_addr()
+        if self.as_client or not isinstance(local, tuple) or not isinstance(remote, tuple):
+            return True
+        return bool(local[0] == remote[0])
 
 
 @frozen(eq=False)

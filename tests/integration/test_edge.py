@@ -474,6 +474,27 @@ class RouteTests(EdgeTestCase):
         edge.says("that is where the connection came in")
         self.assertEqual(1, edge.log.count("that is where"))
 
+    def test_a_name_that_leads_back_to_a_port_without_tls(self) -> None:
+        """Each such connection is dialled for once, and what was dialled then is not: else it would never end."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        name = socket.gethostname()
+        try:
+            interface = socket.gethostbyname(name)
+        except OSError:
+            self.skipTest("this host's name has no address")
+        edge = self.start(
+            f"[listen plain]\ninterface = {interface}\nport = {port}\nflags = plain\nforward_route = {name}:{port}\n"
+        )
+        edge.port("plain")
+        for _ in range(3):
+            sock = socket.create_connection((interface, port), PATIENCE)
+            self.addCleanup(sock.close)
+            self.assertRaises(ConnectionResetError, sock.recv, 1)
+        edge.says("that is where the connection came in")
+        time.sleep(0.2)
+        self.assertLess(edge.log.count("that is where"), 5)
+
     def test_site(self) -> None:
         """A directory is served over both versions of HTTP, its index as itself, and without a list of its files."""
         site = self.directory / "site"
