@@ -11,17 +11,18 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from atstls.edge.proxyout import PROXY_OUT_SAME, introduction
-from atstls.errors import OpenFailed
+from atstls.errors import LocalError, OpenFailed
 from atstls.eventsystem.iobuffer import MIOBuffer, new_empty_MIOBuffer
 from atstls.net.connection import NetVCOptions
 from atstls.net.introduced import IntroducedNetVConnection
 from atstls.net.processor import NetProcessor
 from atstls.net.proxyheader import ProxyHeader, proxy_bytes
+from atstls.net.unixvc import UnixNetVConnection
 from atstls.ssl.introduced import IntroducedSSLNetVConnection
 from atstls.ssl.processor import SSLNetProcessor
 from atstls.ssl.sslvc import SSLNetVConnection
 from atstls.tls.engine import CffiEngine
-from tests.support import OverBothPolls, RecordingContinuation, unix_pair
+from tests.support import OverBothPolls, RecordingContinuation, make_handler, unix_pair
 from tests.tlssupport import OverTLS, client_policy
 
 FIRST = b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n"
@@ -80,6 +81,27 @@ class PlainTests(OverBothPolls):
         self.assertNotIsInstance(cont.given[0], IntroducedNetVConnection)
         self.reactor.settle()
         self.assertRaises(BlockingIOError, host.recv, 1)
+
+    def test_moved(self) -> None:
+        """One that has said it moves as an ordinary connection; before that it stays."""
+        cont, host = self.dial()
+        self.reactor.turn_until(lambda: cont.events)
+        (vc,) = cont.given
+        other, poll = make_handler(self.kind, self.reactor)
+        new = vc.migrate(other)
+        self.assertIs(UnixNetVConnection, type(new))
+        buffer = MIOBuffer()
+        reader = buffer.alloc_reader()
+        buffer.write(b"hello")
+        new.do_io_write(RecordingContinuation(), 5, reader)
+        self.reactor.turn_until(lambda: not reader.avail)
+        self.assertEqual(FIRST + b"hello", host.recv(100))
+        new.do_io_close()
+        poll.close()
+        processor = NetProcessor(self.handler)
+        early = RecordingContinuation()
+        processor.connect_re(early, self.address, NetVCOptions(first_bytes=FIRST))
+        self.assertRaises(LocalError, early.given[0].release)
 
     def test_written_at_once(self) -> None:
         """Who does not wait for it may ask to write all the same: the order is kept; and he hears what is said."""

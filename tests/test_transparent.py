@@ -23,6 +23,7 @@ from atstls.net.accept import _NoFactory
 from atstls.net.connection import AcceptOptions, NetVCOptions
 from atstls.net.processor import NetProcessor
 from atstls.net.transparent import make_transparent, original_destination
+from atstls.net.unixvc import UnixNetVConnection
 from tests.support import HandReactor, OverBothPolls, RecordingContinuation
 
 
@@ -148,9 +149,15 @@ class PortTests(OverBothPolls):
         self.assertEqual(("192.0.2.1", number), original_address(vc))
         vc.set_local_addr(("127.0.0.1", 1))
         self.assertEqual(("127.0.0.1", 1), original_address(vc))
-        port.cancel()
-        vc.do_io_close()
+        # It stays so when it moves.
+        held = vc.release()
         self.assertFalse(vc.is_transparent)
+        new = UnixNetVConnection(self.handler)
+        new.populate(held)
+        self.assertEqual((True, ("127.0.0.1", 1)), (new.is_transparent, original_address(new)))
+        new.do_io_close()
+        self.assertFalse(new.is_transparent)
+        port.cancel()
 
     def test_others(self) -> None:
         """Connections of other ports went where they are, and are not sent on by that."""

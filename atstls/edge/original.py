@@ -16,7 +16,7 @@ from attrs import evolve
 
 from atstls.edge.loops import is_here
 from atstls.net.connection import Address, NetVCOptions
-from atstls.net.unixvc import LISTENING_PORT
+from atstls.net.transparent import LISTENING_PORT
 
 ORIGINAL_DESTINATION: Final = ("{original_destination}", 0)
 """In the place of an address."""

@@ -39,8 +39,8 @@ from atstls.net.connection import AcceptOptions, apply_accept_options, named
 from atstls.net.farewell import FAREWELLS_AT_ONCE, Farewell
 from atstls.net.handler import NetHandler
 from atstls.net.throttle import Throttle
-from atstls.net.transparent import make_transparent
-from atstls.net.unixvc import LISTENING_PORT, UnixNetVConnection
+from atstls.net.transparent import LISTENING_PORT, make_transparent
+from atstls.net.unixvc import UnixNetVConnection
 from atstls.statistics import counters
 
 ACCEPTS_A_TURN: Final = 64

@@ -16,6 +16,7 @@ import socket
 from atstls.events import VC_EVENT_ERROR, VC_EVENT_READ_COMPLETE
 from atstls.eventsystem.vio import READ
 from atstls.net.connection import Address
+from atstls.net.handler import NetHandler
 from atstls.net.unixvc import UnixNetVConnection
 
 
@@ -35,6 +36,9 @@ class IntroducedNetVConnection(UnixNetVConnection):
         self._first = memoryview(self.options.first_bytes)
         self.ready = False
         self.write.urgent = True
+
+    def _successor(self, nh: NetHandler) -> UnixNetVConnection:
+        return UnixNetVConnection(nh)  # What was to be said first was said.
 
     def _attend(self) -> bool:
         """The kernel could take something: the connection stands, or could not be made."""

@@ -31,6 +31,7 @@ from atstls.errors import ConnectionClosedError, LocalError
 from atstls.events import EVENT_DONE, EVENT_ERROR
 from atstls.interfaces import IContinuation
 from atstls.net.connection import Address, NetVCOptions
+from atstls.net.transparent import LISTENING_PORT
 
 
 @define(eq=False)
@@ -43,6 +44,7 @@ class HeldConnection:
     @ivar is_client: we connected.
     @ivar unread: bytes that were read from C{sock} and that nobody has dealt with: they come first.
     @ivar ssl: the state of TLS, as C{populate} wants it; C{None} without.
+    @ivar listening_port: of a connection to a transparent port: that port's number.
     @ivar on_free: called when the descriptor is closed, whosever it is then.
     """
 
@@ -57,6 +59,7 @@ class HeldConnection:
     submit_time: float = 0.0
     attributes: int | None = None
     write_shut: bool = False
+    listening_port: int | None = None
     on_free: Callable[[], None] | None = None
 
     def close(self) -> None:
@@ -100,7 +103,7 @@ def take_away(vc: Any, ssl: Any = None) -> HeldConnection:
     held = HeldConnection(
         vc.socket,
         vc._remote,
-        vc._local,
+        vc.get_local_addr() if vc.is_transparent else vc._local,
         vc.is_client,
         vc.options,
         b"",
@@ -109,6 +112,7 @@ def take_away(vc: Any, ssl: Any = None) -> HeldConnection:
         vc.submit_time,
         vc.attributes,
         vc.write_shut,
+        vc.get_arg(LISTENING_PORT),
         vc.on_free,
     )
     vc.nh.poll.stop(vc)
@@ -152,6 +156,8 @@ def give_to(vc: Any, held: HeldConnection, cont: IContinuation | None) -> int:
     vc.id, vc.submit_time = held.id, held.submit_time
     if held.attributes is not None:
         vc.attributes = held.attributes
+    if held.listening_port is not None:
+        vc.set_arg(LISTENING_PORT, held.listening_port)
     vc.on_free, held.on_free = held.on_free, None
     if cont is not None:
         vc.do_io_read(cont, 0, None)

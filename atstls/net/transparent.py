@@ -22,6 +22,9 @@ _IPV6_TRANSPARENT: Final = 75
 _SO_ORIGINAL_DST: Final = 80
 """Of C{SOL_IP} and of C{SOL_IPV6} alike; Python has no names for them (linux/in.h, in6.h, netfilter_ipv4.h)."""
 
+LISTENING_PORT: Final = "atstls.net.listening_port"
+"""The argument of a connection to a transparent port under which the number of that is kept."""
+
 _SOCKADDR_IN = struct.Struct("=H2s4s8x")
 _SOCKADDR_IN6 = struct.Struct("=H2s4x16s4x")
 

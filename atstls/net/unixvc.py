@@ -61,7 +61,7 @@ from atstls.net.handler import NetHandler
 from atstls.net.migration import HeldConnection, check_can_leave, give_to, take_away
 from atstls.net.oob import OutOfBand
 from atstls.net.proxyheader import ProxyHeader
-from atstls.net.transparent import original_destination
+from atstls.net.transparent import LISTENING_PORT, original_destination
 from atstls.statistics import Counters, counters
 
 WOULD_BLOCK: Final = 0
@@ -82,9 +82,6 @@ DATA_WRITE_VIO: Final = 1
 DATA_OUTPUT_VC: Final = 2
 DATA_CLOSED: Final = 3
 """What C{get_data} can be asked for (ATS: C{TS_API_DATA_*})."""
-
-LISTENING_PORT: Final = "atstls.net.listening_port"
-"""The argument of a connection to a transparent port under which the number of that is kept."""
 
 _OUTPUT_VC: Final = "atstls.net.output_vc"
 _URGENT: Final = "atstls.net.out_of_band"
