@@ -77,10 +77,11 @@ class EdgePollDescriptor:
                     handler.read_ready.append(vc)
             if events & 0x001C:  # EPOLLOUT, EPOLLERR, EPOLLHUP
                 state = vc.write
-                state.triggered = state.polled = True
-                if not state.queued and (state.enabled or state.urgent):
-                    state.queued = True
-                    handler.write_ready.append(vc)
+                if not state.triggered:  # It mostly is: the kernel says so together with all else.
+                    state.triggered = state.polled = True
+                    if not state.queued and (state.enabled or state.urgent):
+                        state.queued = True
+                        handler.write_ready.append(vc)
 
     # What the reactor calls.
 

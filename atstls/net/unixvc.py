@@ -531,8 +531,9 @@ class UnixNetVConnection:
         if ntodo <= 0 or writer is None:
             self._disable(state)
             return
-        if vio.partner is not None:
-            self._relay(vio, writer, ntodo)
+        partner = vio.partner
+        if partner is not None:
+            self._relay(vio, partner, writer, ntodo)
             return
         n = self._fill(writer, ntodo)
         if n > 0:
@@ -559,23 +560,21 @@ class UnixNetVConnection:
         else:
             self._not_read(n, state)
 
-    def _relay(self, vio: VIO, writer: MIOBuffer, limit: int) -> None:
+    def _relay(self, vio: VIO, partner: VIO, writer: MIOBuffer, limit: int) -> None:
         """
         The rest of L{net_read_io} where another connection writes what this one reads, and nobody else is asked.
 
         While the target keeps up, bytes go on as they come and are never in the buffer, whose turn comes when there
         is something that the target does not take.
         """
-        partner = vio.partner
-        assert partner is not None and partner.reader is not None
         state, target = self.read, partner.state
         nh = self.nh
+        waiting = partner.reader
         if (
             target.triggered
-            and not target.enabled
-            and not target.urgent
-            and not partner.reader.avail
-            and not partner.disabled
+            and not (target.enabled or target.urgent or partner.disabled)
+            and waiting is not None
+            and not waiting.avail
             and writer.pipe is None
         ):
             block = nh.passing
