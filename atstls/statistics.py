@@ -300,6 +300,9 @@ class Counters:
     user_agent_session_miss: int = _counter(
         "ssl.user_agent_session_miss", "ssl/tally.py", "Clients that brought one, and could not resume it."
     )
+    total_ticket_keys_renewed: int = _counter(
+        "ssl.total_ticket_keys_renewed", "tls/renewal.py", "Changes of the key by which tickets are sealed."
+    )
     total_tickets_verified: int = _counter(
         "ssl.total_tickets_verified", "ssl/tally.py", "Tickets by which clients resumed a session."
     )

@@ -39,6 +39,7 @@ from atstls.ssl.sslvc import (
 from atstls.tls.clienthello import LIMIT_BYTES
 from atstls.tls.phases import MOVES, Phase
 from atstls.tls.recordsize import LIBRARY_RECORD_BYTES
+from atstls.tls.renewal import KEY_SECONDS
 from tests import features
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -285,7 +286,10 @@ class FigureTests(SynchronousTestCase):
                 f"away up to {DISCARD_BYTES >> 20} MiB",
             ),
             "state_machines": (f"{LINGER_SECONDS:g} seconds",),
-            "sessions": (f"{RENEGOTIATIONS} times in {RENEGOTIATIONS_SECONDS:g} seconds",),
+            "sessions": (
+                f"{RENEGOTIATIONS} times in {RENEGOTIATIONS_SECONDS:g} seconds",
+                f"{KEY_SECONDS:g} seconds, a day",
+            ),
             "expect": (
                 f"{HANDSHAKE_SECONDS:g} seconds, or what ``handshake_timeout_seconds`` says",
                 f"{CLOSE_SECONDS:g} seconds, or the connection's own timeout where",

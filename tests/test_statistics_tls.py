@@ -8,6 +8,7 @@ import random
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from attrs import evolve
 from OpenSSL import SSL
 from twisted.trial.unittest import SkipTest
 
@@ -15,10 +16,11 @@ from atstls.errors import HandshakeFailed
 from atstls.eventsystem.iobuffer import MIOBuffer
 from atstls.net.cop import InactivityCop
 from atstls.net.handler import look_at_connections
+from atstls.ssl.fronts import fronts
 from atstls.ssl.sslvc import NOT_TLS_PLAIN, NOT_TLS_TUNNEL
 from atstls.statistics import TABLE, Distribution, registry
 from atstls.tls import alerts
-from atstls.tls.contexts import ClientVerification
+from atstls.tls.contexts import ClientVerification, ServerSettings
 from atstls.tls.engine import CffiEngine
 from atstls.tls.hooks import PARKED
 from atstls.tls.phases import Phase
@@ -267,6 +269,15 @@ class SuccessTests(Counting):
         other = server_policy(self.version, {"session_ticket": False, "name": "other"})
         self.resume(session, context, other)
         self.assertEqual((0, 1, 0, by_ticket), self.sessions())
+
+    def test_ticket_keys(self) -> None:
+        """The key by which tickets are sealed is another one."""
+        front, renewal = fronts(ServerSettings(session_key_seconds=100))
+        policy = evolve(server_policy(), front=front, renewal=renewal)
+        for expected in (0, 1, 2):
+            self.established(policy)
+            self.assertEqual(expected, self.counted("total_ticket_keys_renewed"))
+            self.reactor.turn(100)
 
     def test_origin_sessions(self) -> None:
         """Sessions that we resume with an origin; those that there are not, or whose time is up."""

@@ -53,6 +53,7 @@ from atstls.net.perclient import ClientLimit
 from atstls.net.processor import NetProcessor
 from atstls.net.throttle import Throttle
 from atstls.session.protocol import ProtocolSessionAccept
+from atstls.ssl.fronts import fronts
 from atstls.ssl.processor import SSLNetProcessor
 from atstls.ssl.sslvc import check_server_name, select_alpn
 from atstls.statistics import registry
@@ -346,14 +347,16 @@ class _Builder:
         if tickets_by_certificate:
             # The front context gives them, or nobody can have one; who must not is told so by the connection.
             settings = evolve(settings, session_ticket=bool(tickets))
+        front, renewal = fronts(settings, None if self.keylog is None else self.keylog.watch)
         return ServerPolicy(
-            self._watched(front_context(settings, select_alpn=select_alpn, check_server_name=check_server_name)),
+            front,
             table,
             handshake_timeout_seconds=ssl.handshake_timeout_in,
             strict_server_name=ssl.server_strict_sni,
             allow_client_renegotiation=settings.renegotiable,
             max_record_size=ssl.max_record_size,
             wire_trace=self.wire_trace,
+            renewal=renewal,
             tickets=tickets if tickets_by_certificate else None,
         )
 
@@ -370,6 +373,7 @@ class _Builder:
             session_ticket=ssl.server_session_ticket_enable,
             session_cache=ssl.session_cache != 0,
             session_timeout_seconds=ssl.session_cache_timeout,
+            session_key_seconds=ssl.server_session_ticket_key_lifetime,
             session_auto_clear=ssl.session_cache_auto_clear,
             allow_client_renegotiation=ssl.allow_client_renegotiation,
             name=listen.name,

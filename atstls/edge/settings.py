@@ -37,6 +37,7 @@ from atstls.edge.values import (
     key,
 )
 from atstls.tls.contexts import CURVES, VERSIONS
+from atstls.tls.renewal import KEY_SECONDS
 from atstls.tls.sessions import LIFETIME_SECONDS, SESSIONS
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 
@@ -301,6 +302,13 @@ class SSLConfig(HookKeys):
         Switch(),
         True,
         "Whether clients get tickets with which to resume a session; without, they resume those of session_cache.",
+    )
+    server_session_ticket_key_lifetime: float = key(
+        "server.session_ticket.key_lifetime",
+        Seconds(),
+        KEY_SECONDS,
+        "How long tickets are sealed with the same key; then there is another one, and who comes back shakes hands in "
+        "full, once. 0 is for as long as the program runs. Ours.",
     )
     session_cache: int = key(
         "session_cache",

@@ -16,7 +16,8 @@ from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFa
 from twisted.logger import Logger
 
 from atstls.errors import ConfigurationError
-from atstls.ssl.sslvc import NO_HOOKS, check_server_name, select_alpn
+from atstls.ssl.fronts import fronts
+from atstls.ssl.sslvc import NO_HOOKS, select_alpn
 from atstls.tls.certificates import Certificate, load_certificate, read_file
 from atstls.tls.contexts import (
     CertificateTable,
@@ -24,7 +25,6 @@ from atstls.tls.contexts import (
     ServerSettings,
     certificate_context,
     client_context,
-    front_context,
 )
 from atstls.tls.hooks import HookSet
 from atstls.tls.policy import ServerPolicy
@@ -77,13 +77,15 @@ class ServerTLS:
         @raise ConfigurationError: there is no certificate, or one or a setting cannot be used.
         """
         source = self.certificates
+        front, renewal = fronts(self.settings)
         return ServerPolicy(
-            front_context(self.settings, select_alpn=select_alpn, check_server_name=check_server_name),
+            front,
             self.table(source.load() if isinstance(source, CertificateFolder) else source),
             handshake_timeout_seconds=self.handshake_timeout_seconds,
             max_record_size=self.max_record_size,
             strict_server_name=self.strict_server_name,
             allow_client_renegotiation=self.settings.renegotiable,
+            renewal=renewal,
             wire_trace=self.wire_trace,
         )
 

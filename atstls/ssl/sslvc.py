@@ -559,7 +559,8 @@ class SSLNetVConnection(TLSFacts):
         policy = self.policy
         reader = self._hello_reader
         assert isinstance(policy, ServerPolicy) and reader is not None
-        self.engine = server_engine(policy.front, self.certificate, self, self.engine_kind)
+        front = policy.front if policy.renewal is None else policy.renewal.at(self.nh.now)
+        self.engine = server_engine(front, self.certificate, self, self.engine_kind)
         if policy.wire_trace is not None or (self.args is not None and SSL_TRACE in self.args):
             self._begin_trace()
         if policy.tickets is not None and self.certificate not in policy.tickets:

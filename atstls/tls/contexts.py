@@ -45,6 +45,7 @@ from OpenSSL import SSL
 
 from atstls.errors import ConfigurationError
 from atstls.tls.certificates import Certificate, dns_name, read_file
+from atstls.tls.renewal import KEY_SECONDS
 from atstls.tls.verify import VerifyPolicy, VerifyProperties, verify_words
 
 VERSIONS = {
@@ -145,6 +146,8 @@ class ServerSettings:
     @ivar session_cache: whether sessions are kept here for clients without tickets.  No resumption at all needs both
         off.
     @ivar session_timeout_seconds: how long a session may be resumed; 0 for the library's default.
+    @ivar session_key_seconds: how long tickets are sealed with the same key, and other sessions kept; 0 for ever.  For
+        whoever makes the policy: see L{atstls.tls.renewal}.
     @ivar session_auto_clear: whether the library now and then looks through the cache for sessions that are too old.
     @ivar allow_client_renegotiation: whether a TLS 1.2 client may begin a new handshake within the connection; but see
         L{renegotiable}.
@@ -165,6 +168,7 @@ class ServerSettings:
     session_ticket: bool = True
     session_cache: bool = True
     session_timeout_seconds: int = 0
+    session_key_seconds: float = KEY_SECONDS
     session_auto_clear: bool = True
     allow_client_renegotiation: bool = False
     client_verification: ClientVerification = ClientVerification.NONE

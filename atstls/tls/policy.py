@@ -8,6 +8,7 @@ from OpenSSL import SSL
 
 from atstls.tls.contexts import CertificateTable
 from atstls.tls.hooks import HookSet
+from atstls.tls.renewal import RenewedFront
 from atstls.tls.sessions import OriginSessions
 from atstls.tls.trace import WireTrace
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
@@ -24,6 +25,7 @@ class ServerPolicy:
     @ivar max_record_size: -1: small records first; 0: as large as TLS has them; else plaintext bytes at the most.
     @ivar allow_client_renegotiation: as C{front} has it: over TLS 1.2 a client may begin anew, and is answered.
     @ivar wire_trace: which connections are written to the log, as they are spoken; C{None}: none.
+    @ivar renewal: gives another front context in the place of C{front} as time passes; C{None}: that one lasts.
     @ivar tickets: the contexts with certificates whose clients get tickets, where C{front} gives them; C{None}: all.
     @ivar strict_server_name: refuse a name that no certificate is for, with the alert unrecognized_name.
     """
@@ -35,6 +37,7 @@ class ServerPolicy:
     strict_server_name: bool = False
     allow_client_renegotiation: bool = False
     wire_trace: WireTrace | None = None
+    renewal: RenewedFront | None = None
     tickets: frozenset[SSL.Context] | None = None
 
 
