@@ -1441,7 +1441,12 @@ SECTIONS: Final = (
                 "accept.AcceptTests.test_callback_on_open",
                 "accept.AcceptTests.test_callback_on_failure",
             ),
-            works("N092", "Cancelled, the port is free at once.", "accept.AcceptTests.test_cancel"),
+            works(
+                "N092",
+                "Cancelled, the port is free at once.",
+                "accept.AcceptTests.test_cancel",
+                "oddities.NetOddityTests.test_o34_a_closed_acceptor_leaves_nothing",
+            ),
             works("N093", "So many a turn, and then those who are in.", "accept.AcceptTests.test_some_a_turn"),
             works(
                 "N094",
