@@ -272,6 +272,16 @@ def received(sock: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
+def fill(sock: socket.socket) -> None:
+    """Send until the kernel takes no more; one of a L{unix_pair}, since TCP finds room later."""
+    for size in (1 << 16, 1):
+        try:
+            while True:
+                sock.send(bytes(size))
+        except BlockingIOError:
+            pass
+
+
 def reset(sock: socket.socket) -> None:
     """Close a TCP socket so that its peer gets a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")

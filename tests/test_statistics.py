@@ -41,7 +41,7 @@ from atstls.statistics import (
     Snapshot,
     registry,
 )
-from tests.support import HandReactor, Moved, OverBothPolls, RecordingContinuation, received, reset, tcp_pair
+from tests.support import HandReactor, Moved, OverBothPolls, RecordingContinuation, fill, received, reset, tcp_pair
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "statistics.rst").read_text(encoding="utf-8")
@@ -413,6 +413,35 @@ class NetTests(OverBothPolls):
         vc.do_io_close()
         self.assertEqual(done, len(received(peer)))
         self.assertEqual((done,), self.net("write_bytes"))
+
+    def test_nothing_to_read_and_no_room_to_write(self) -> None:
+        """However bytes are moved: from one block, from several, by the kernel's pipes."""
+        vc, _peer = self.connection()
+        fill(vc.socket)
+        kinds = [MIOBuffer(BUFFER_SIZE_INDEX_4K), *([PipeBuffer()] if HAVE_SPLICE else [])]
+        for buffer in kinds:
+            reader = buffer.alloc_reader()
+            vc.do_io_read(RecordingContinuation(), INT64_MAX, buffer)
+            self.moved = Moved()
+            vc.read.triggered = vc.read.polled = True
+            self.handler.queue_read(vc)
+            self.handler.turn()
+            self.assertEqual((1, 0), (self.moved.calls_to_read_nodata, self.moved.calls_to_write_nodata))
+            if isinstance(buffer, PipeBuffer):
+                buffer.fill_with(b"x" * 10)
+            else:
+                buffer.write(b"x" * 10)
+            vc.do_io_write(RecordingContinuation(), 10, reader)
+            vc.write.triggered = vc.write.polled = True
+            self.handler.queue_write(vc)
+            self.handler.turn()
+            self.assertEqual((1, 1), (self.moved.calls_to_read_nodata, self.moved.calls_to_write_nodata))
+            vc.do_io_read(None, 0, None)
+            vc.do_io_write(None, 0, None)
+            if isinstance(buffer, PipeBuffer):
+                buffer.close()
+        empty_pool()
+        self.assertEqual((0, 0), self.net("read_bytes", "write_bytes"))
 
     def test_open(self) -> None:
         """Connections are open while they have a descriptor."""

@@ -25,7 +25,7 @@ from atstls.tls.engine import CffiEngine
 from atstls.tls.hooks import PARKED
 from atstls.tls.phases import Phase
 from atstls.tls.sessions import OriginSessions
-from tests.support import RecordingContinuation, reset, tcp_pair
+from tests.support import RecordingContinuation, fill, reset, tcp_pair
 from tests.tlssupport import (
     OTHER_CA,
     OverTLS,
@@ -545,6 +545,57 @@ class FailureTests(Counting):
             found = {name: value for name, value in zip(names, self.counted(*names), strict=True) if value}
             self.assertEqual(expected, found, end)
             self.assertEqual(1, self.counted("connections_closed"))
+
+    def test_nothing_to_read_and_no_room_to_write(self) -> None:
+        """System calls in vain, before and after the handshake."""
+        names = ("calls_to_read_nodata", "calls_to_write_nodata")
+
+        def in_vain() -> tuple[int, ...]:
+            moved = registry.snapshot() - self.before
+            return tuple(moved[f"proxy.process.net.{name}"] for name in names)
+
+        vc, sock = self.accept()
+        self.waiting(vc)
+        self.handler.turn()
+        self.assertEqual((1, 0), in_vain())
+        fill(vc.socket)
+        peer = self.client(sock)
+        peer._step()
+        self.restart()
+        peer._send()
+        self.reactor.turn_until(lambda: vc.write.urgent)
+        self.assertEqual(1, in_vain()[1])
+        vc.do_io_close(errno.ECONNABORTED)
+
+        vc, peer, _ = self.established()
+        self.read_all(vc)
+        self.run_peers(peer)
+        self.restart()
+        vc.read.triggered = vc.read.polled = True
+        self.handler.queue_read(vc)
+        self.handler.turn()
+        self.assertEqual((1, 0), in_vain())
+        fill(vc.socket)
+        vc.write.triggered = vc.write.polled = True
+        self.write(vc, b"x")
+        self.handler.turn()
+        self.assertEqual((1, 1), in_vain())
+        vc.write.triggered = vc.write.polled = True
+        self.handler.queue_write(vc)
+        self.handler.turn()
+        self.assertEqual((1, 2), in_vain())
+        vc.do_io_close(errno.ECONNABORTED)
+        peer.sock.close()
+
+    def test_a_write_that_fails(self) -> None:
+        """A peer whose connection is broken is noticed by who writes, too."""
+        vc, peer, _ = self.established(tcp=True)
+        vc.do_io_read(None, 0, None)
+        self.restart()
+        reset(peer.sock)
+        cont = self.write(vc, b"x")
+        self.run_peers(peer, until=lambda: cont.events)
+        self.assertEqual((["ERROR"], 1), (cont.events, self.counted("ssl_error_syscall")))
 
     def test_an_alert_after_the_handshake(self) -> None:
         """A TLS 1.3 origin that does not like our certificate says so when the handshake is done."""
