@@ -3,6 +3,7 @@
 Endpoints over other sockets than those with a port: L{atstls.endpoints.sockets}, and the strings for them.
 """
 
+import inspect
 import os
 import shutil
 import socket
@@ -11,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import error
+from twisted.internet import endpoints, error
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import clientFromString, serverFromString
@@ -25,6 +26,7 @@ from atstls.endpoints import (
     SSLAdoptedServerEndpoint,
     SSLUNIXClientEndpoint,
     SSLUNIXServerEndpoint,
+    strings,
 )
 from atstls.errors import ConfigurationError, VerifyFailed
 from atstls.net import inherited
@@ -256,6 +258,44 @@ class SocketStringTests(SocketTestCase):
         self.assertEqual((443, "::"), (endpoint._options.local_port, endpoint._options.local_ip))
         port = yield self.listen(serverFromString(self.reactor, f"atstls:path={folder}:unix={self.path}"))
         yield self.talk(self.by_string(f"unix={self.path}:hostname=localhost"))
+
+    @inlineCallbacks
+    def test_the_order_of_ssl(self) -> Any:
+        """As ssl: has it, key and certificate stand behind the port."""
+        for text in (f"0:{self.pem}", f"0:{self.pem}:{self.pem}:TLSv1_2_METHOD:127.0.0.1:5:{self.ca}:{self.ca}"):
+            port = yield self.listen(serverFromString(self.reactor, f"atstls:{text}"))
+            protocol = yield self.talk(self.by_string(f"127.0.0.1:{port.getHost().port}:hostname=localhost"))
+            version = "TLSv1.2" if "TLSv1_2" in text else "TLSv1.3"
+            self.assertEqual(version, protocol.transport.vc.get_ssl_protocol())
+            yield port.stopListening()
+        for text in (f"0:{self.pem}:privateKey={self.pem}", f"0:{self.pem}" + ":x" * 7):
+            self.assertRaises(TypeError, serverFromString, self.reactor, f"atstls:{text}")
+        exc = self.assertRaises(ConfigurationError, serverFromString, self.reactor, "atstls:0:none.pem")
+        self.assertIn("none.pem", str(exc))
+
+    def test_methods(self) -> None:
+        """Those that mean what we speak are taken, and the others refused in words."""
+        for method, youngest in (
+            ("SSLv23_METHOD", "TLSv1.3"),
+            ("TLS_METHOD", "TLSv1.3"),
+            ("TLSv1_2_METHOD", "TLSv1.2"),
+        ):
+            self.assertEqual(youngest, self.server(f"0:sslmethod={method}")._tls.settings.version_max)
+        for method in ("SSLv3_METHOD", "TLSv1_METHOD", "TLSv1_1_METHOD", "nonsense"):
+            exc = self.assertRaises(ConfigurationError, self.server, f"0:sslmethod={method}")
+            self.assertIn("allowed are SSLv23_METHOD, TLS_METHOD, TLS_SERVER_METHOD, TLSv1_2_METHOD", str(exc))
+
+    def test_every_argument_of_twisteds(self) -> None:
+        """Whatever Twisted's own strings for TLS take, ours do, by the same name."""
+        ours = set(inspect.signature(strings._parse_server).parameters)
+        for theirs in (endpoints._parseSSL, endpoints._TLSServerEndpointParser._actualParseStreamServer):
+            self.assertEqual(set(), set(inspect.signature(theirs).parameters) - ours - {"factory", "self"})
+        ours = set(inspect.signature(strings._parse_client).parameters)
+        self.assertEqual(set(), set(inspect.signature(endpoints._parseClientTLS).parameters) - ours - {"kwargs"})
+        # That of ssl: has no signature that tells; these are in its documentation.
+        told = {"host", "port", "timeout", "bindAddress", "privateKey", "certKey", "caCertsDir", "hostname"}
+        self.assertEqual(set(), told - ours)
+        self.assertEqual(strings._SSL_ORDER, tuple(inspect.signature(endpoints._parseSSL).parameters)[2:])
 
     def test_mistakes(self) -> None:
         """What cannot be is told in words."""

@@ -4,7 +4,8 @@
 The C{atstls:} endpoint strings: L{ServerEndpointParser}, L{ClientEndpointParser}.
 """
 
-from typing import Any
+import os
+from typing import Any, Final
 
 from attrs import evolve
 from cryptography import x509
@@ -43,6 +44,36 @@ def _protocol_names(value: bytes | str | None) -> tuple[bytes, ...]:
     return tuple(name.strip().encode("ascii") for name in (_optional(value) or "").split(",") if name.strip())
 
 
+_METHODS: Final = {
+    "SSLv23_METHOD": "TLSv1.3",
+    "TLS_METHOD": "TLSv1.3",
+    "TLS_SERVER_METHOD": "TLSv1.3",
+    "TLSv1_2_METHOD": "TLSv1.2",
+}
+"""C{sslmethod}, and the youngest version that it stands for.  Those for older ones than TLS 1.2 are not among them."""
+
+_SSL_ORDER: Final = (
+    "privateKey", "certKey", "sslmethod", "interface", "backlog", "extraCertChain", "dhParameters",
+)  # fmt: skip
+"""What C{ssl:} takes behind the port without a name."""
+
+
+def _named(args: tuple[str, ...], kwargs: dict[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """
+    The arguments of a server's string; where they stand in the order of C{ssl:}, by their names.
+
+    @raise TypeError: there are too many, or one is there twice, as Python has it.
+    """
+    if len(args) < 2 or not args[0].isdecimal() or os.path.isdir(args[1]):
+        return args, kwargs
+    if len(args) > 1 + len(_SSL_ORDER):
+        raise TypeError(f"{':'.join(args)}: {len(args)} arguments without a name, allowed: {1 + len(_SSL_ORDER)}")
+    named = dict(zip(_SSL_ORDER, args[1:], strict=False))
+    for name in named.keys() & kwargs.keys():
+        raise TypeError(f"{name} is there twice: {named[name]} and {kwargs[name]}")
+    return args[:1], named | kwargs
+
+
 def _parse_server(
     reactor: Any,
     port: str | None = None,
@@ -76,8 +107,11 @@ def _parse_server(
         if unix is None and fd is None and systemd is None:
             port = "443" if port is None else port
             interface = "::" if interface is None else interface
+    settings = ServerSettings()
     if sslmethod is not None:
-        raise ConfigurationError(f"sslmethod={sslmethod}: versions are not chosen here; TLS 1.2 and 1.3 are spoken")
+        if sslmethod not in _METHODS:
+            raise ConfigurationError(f"sslmethod={sslmethod}: allowed are {', '.join(_METHODS)}")
+        settings = evolve(settings, version_max=_METHODS[sslmethod])
     if dhParameters is not None:
         read_file(dhParameters)  # No suite with it is offered, but a name that is wrong should be told.
     certificates: tuple[Certificate, ...] | CertificateFolder
@@ -98,7 +132,7 @@ def _parse_server(
         certificates,
         alpn=dict.fromkeys(_protocol_names(alpn)),
         handshake_timeout_seconds=HANDSHAKE_SECONDS if handshakeTimeout is None else float(handshakeTimeout),
-        settings=ServerSettings(client_verification=verification, client_ca_file=clientCA),
+        settings=evolve(settings, client_verification=verification, client_ca_file=clientCA),
     )
     _exactly_one({"a port": port, "unix": unix, "fd": fd, "systemd": systemd})
     if unix is not None:
@@ -185,6 +219,7 @@ class ServerEndpointParser:
         @raise ConfigurationError: an argument cannot be used; says which, and why.
         @raise TypeError: there is no such argument.
         """
+        args, kwargs = _named(args, kwargs)
         return _parse_server(reactor, *args, **kwargs)
 
 
