@@ -98,7 +98,11 @@ class IVIO(Interface):
         """C{nbytes - ndone}."""
 
     def reenable() -> None:
-        """There is room (read) or there are bytes (write) again.  Never calls back from within."""
+        """
+        There is room (read) or there are bytes (write) again.  Never calls back from within.
+
+        After EOS or ERROR it has no effect: a request has one end.
+        """
 
     def reenable_re() -> None:
         """As L{reenable}, at once: it may call back before it returns."""

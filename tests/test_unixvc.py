@@ -177,6 +177,38 @@ class ReadTests(ConnectionTests):
         self.settle()
         self.assertEqual(["EOS"], cont.events)
 
+    def test_one_end(self) -> None:
+        """A request has one end (6.4): reenabled behind it, it is not told of what comes then."""
+        vc, peer = self.connection()
+        cont, _, vio = self.reading(vc)
+        peer.shutdown(socket.SHUT_WR)
+        self.settle()
+        for _ in range(2):
+            vio.reenable()
+            self.settle()
+            peer.close()
+            self.settle()
+        self.assertEqual(["EOS"], cont.events)
+
+    def test_one_error(self) -> None:
+        """The same of an error, in either direction."""
+        for write in (False, True):
+            vc, peer = self.connection(tcp_pair())
+            cont, _, vio = self.writing(vc, b"x") if write else self.reading(vc)
+            self.settle()
+            self.script(vc, **{"send" if write else "recv_into": [errno.EIO, errno.ENOBUFS]})
+            if write:
+                vio.reader.buffer.write(b"y")
+                vio.reenable()
+            else:
+                peer.send(b"x")
+            self.reactor.turn_until(lambda: "ERROR" in cont.events)
+            vio.reenable()
+            self.handler.mark_read(vc)
+            self.handler.mark_write(vc)
+            self.handler.turn()
+            self.assertEqual((1, errno.EIO), (cont.events.count("ERROR"), vc.lerrno))
+
     def test_data_exactly_as_large_as_the_room_before_the_end(self) -> None:
         """A piece that fills the block to its last byte hides no end behind it."""
         vc, peer = self.connection()

@@ -482,6 +482,7 @@ class UnixNetVConnection:
         self.lerrno = lerrno
         self.error = error
         state.triggered = False
+        state.vio.disabled = True
         return self.signal_done(VC_EVENT_ERROR, state)
 
     def main_event(self, event: int) -> None:
@@ -616,6 +617,7 @@ class UnixNetVConnection:
             # So that the end can go out with the last bytes.  (TLS has bytes of its own, and its own end.)
             state.triggered = False
             self.clean_shutdown = not self.lerrno
+            vio.disabled = True
             self.signal_done(VC_EVENT_EOS, state)
         elif state.triggered and not state.queued:
             state.queued = True
@@ -630,6 +632,7 @@ class UnixNetVConnection:
             self._disable(state)
         elif result == ENDED:
             state.triggered = False
+            state.vio.disabled = True  # A request has one end: reenabled, it would be told of what comes behind it.
             self.signal_done(VC_EVENT_EOS, state)
         else:
             self.signal_error(state, self.lerrno or errno.EIO, self.error)
