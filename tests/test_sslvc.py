@@ -1,8 +1,9 @@
 # -*- test-case-name: tests.test_sslvc -*-
 """
-Tests for L{atstls.ssl.sslvc}: the connection as an object, and as a whole against peers and users who do anything.
+Tests for L{atstls.ssl.sslvc}: the connection as an object.
 
-The handshake is in C{test_sslvc_handshake}, the data in C{test_sslvc_data}, those who mean harm in C{test_attacks}.
+The handshake is in C{test_sslvc_handshake}, the data in C{test_sslvc_data}, those who mean harm in C{test_attacks},
+everything in any order in C{test_life}.
 """
 
 import copy
@@ -14,18 +15,6 @@ import weakref
 from typing import Any
 from unittest import mock
 
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
-from OpenSSL import SSL
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from atstls.errors import LocalError
@@ -36,19 +25,16 @@ from atstls.eventsystem.vio import (
     INT64_MAX,
     READ,
     SHUTDOWN_READ,
-    SHUTDOWN_READWRITE,
-    SHUTDOWN_WRITE,
     WRITE,
 )
 from atstls.interfaces import INetVConnection, ISSLNetVConnection
-from atstls.net.cop import InactivityCop
 from atstls.net.unixvc import TRANSPORT_DEFAULT
 from atstls.ssl.sslvc import DEFAULT_OP, NO_HOOKS, SSLNetVConnection
-from atstls.tls.engine import CffiEngine, PublicEngine
+from atstls.tls.engine import CffiEngine
 from atstls.tls.hooks import PARKED
 from atstls.tls.phases import Phase
-from tests.support import POLL_KINDS, RecordingContinuation, tcp_pair
-from tests.tlssupport import VERSIONS, OverTLS, hook_set, server_policy
+from tests.support import RecordingContinuation, tcp_pair
+from tests.tlssupport import OverTLS, hook_set, server_policy
 
 TERMINAL = ("READ_COMPLETE", "WRITE_COMPLETE", "EOS", "ERROR")
 
@@ -351,219 +337,3 @@ class CornerTests(OverTLS):
 
 
 globals().update(CornerTests.make_test_case_classes())
-
-
-class Life(RuleBasedStateMachine):
-    """
-    One connection, a peer and a user who do anything, and a clock.
-
-    What always holds is looked at after every step; L{RecordingContinuation} looks during each event.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.case: Any = None
-
-    @initialize(
-        kind=st.sampled_from(POLL_KINDS),
-        engine=st.sampled_from((CffiEngine, PublicEngine)),
-        version=st.sampled_from(VERSIONS),
-        park=st.sampled_from((None, None, "client_hello", "verify_client", "vconn_start")),
-        narrow=st.booleans(),
-    )
-    def begin(self, kind: str, engine: Any, version: str, park: str | None, narrow: bool) -> None:
-        attributes = {"kind": kind, "engine_kind": engine, "version": version, "test": lambda self: None}
-        self.case = type("Case", (OverTLS, SynchronousTestCase), attributes)("test")
-        self.case.setUp()
-        hooks = hook_set(**{park: lambda vc: PARKED}) if park else NO_HOOKS
-        policy = server_policy(version, handshake_timeout_seconds=20)
-        self.vc, sock = self.case.accept(policy, hooks=hooks)
-        if narrow:
-            self.vc.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-        self.peer = self.case.client(sock)
-        self.cop = InactivityCop(self.case.handler, self.case.reactor)
-        self.generator = random.Random(1)
-        self.requests: list[tuple[RecordingContinuation, Any]] = []
-        self.reading: Any = None
-        self.sent = bytearray()
-        self.honest = True
-        self.got = bytearray()
-        self.told_at_close = -1
-        self.ask(0)
-
-    def ask(self, nbytes: int) -> None:
-        self.take()
-        cont = RecordingContinuation()
-        buffer = MIOBuffer(5)
-        reader = buffer.alloc_reader()
-        if self.vc.do_io_read(cont, nbytes, buffer) is not None:
-            self.requests.append((cont, reader))
-            self.reading = reader
-
-    def take(self) -> None:
-        if self.reading is not None:
-            self.got += self.reading.read()
-
-    # The world.
-
-    @rule(turns=st.integers(1, 12))
-    def turn(self, turns: int) -> None:
-        for _ in range(turns):
-            self.case.reactor.turn()
-            self.peer.pump()
-
-    @rule(seconds=st.integers(1, 8))
-    def time_goes_by(self, seconds: int) -> None:
-        for _ in range(seconds):
-            self.case.reactor.turn(1)
-            self.cop.patrol()
-
-    # The peer.
-
-    @precondition(lambda self: self.peer.done and not self.peer.reason and self.honest)
-    @rule(size=st.integers(1, 30000))
-    def peer_sends(self, size: int) -> None:
-        data = self.generator.randbytes(size)
-        try:
-            self.peer.write(data)
-        except SSL.Error:
-            return
-        self.sent += data
-
-    @rule()
-    def peer_stalls(self) -> None:
-        self.peer.paused = not self.peer.paused
-
-    @precondition(lambda self: self.peer.done)
-    @rule()
-    def peer_says_goodbye(self) -> None:
-        try:
-            self.peer.shutdown()
-        except SSL.Error:
-            pass
-
-    @rule(how=st.sampled_from(("fin", "close", "garbage")))
-    def peer_misbehaves(self, how: str) -> None:
-        self.honest = False
-        try:
-            if how == "fin":
-                self.peer.send_fin()
-            elif how == "close":
-                self.peer.sock.close()
-            else:
-                self.peer.sock.send(self.generator.randbytes(50))
-        except OSError:
-            pass
-
-    # The user.
-
-    @rule(nbytes=st.sampled_from((0, 1, 1000, INT64_MAX)))
-    def user_reads(self, nbytes: int) -> None:
-        self.ask(nbytes)
-
-    @rule()
-    def user_takes(self) -> None:
-        self.take()
-        if not self.vc.closed:
-            self.vc.read.vio.reenable()
-
-    @rule(size=st.sampled_from((0, 1, 20000, 300000)))
-    def user_writes(self, size: int) -> None:
-        cont = RecordingContinuation()
-        buffer = MIOBuffer()
-        reader = buffer.alloc_reader()
-        buffer.write(bytes(size))
-        if self.vc.do_io_write(cont, size, reader) is not None:
-            self.requests.append((cont, reader))
-
-    @rule()
-    def hook_answers(self) -> None:
-        self.vc.reenable_hook()
-
-    @rule(howto=st.sampled_from((SHUTDOWN_READ, SHUTDOWN_WRITE, SHUTDOWN_READWRITE)))
-    def user_shuts_down(self, howto: int) -> None:
-        self.vc.do_io_shutdown(howto)
-
-    @rule()
-    def connection_is_compacted(self) -> None:
-        if not self.vc.closed:
-            self.vc.compact()
-
-    @rule(seconds=st.sampled_from((0, 3)))
-    def user_sets_timeouts(self, seconds: int) -> None:
-        if not self.vc.closed:
-            self.vc.set_inactivity_timeout(seconds)
-            self.vc.set_active_timeout(seconds * 2)
-
-    @rule(why=st.sampled_from((-1, errno.ECONNABORTED)))
-    def user_closes(self, why: int) -> None:
-        self.take()
-        if not self.vc.closed:
-            self.vc.do_io_close(why)
-            self.told_at_close = self.told()
-
-    # What always holds.
-
-    def told(self) -> int:
-        return sum(len(cont.log) for cont, _ in self.requests)
-
-    @invariant()
-    def one_end_for_a_request(self) -> None:
-        for cont, _reader in self.requests:
-            ends = [name for name in cont.events if name in TERMINAL]
-            assert len(ends) <= 1, cont.log
-            if ends and ends[0] != cont.events[-1]:
-                assert cont.events[-1].endswith("_TIMEOUT"), cont.log
-
-    @invariant()
-    def silence_after_the_close(self) -> None:
-        if self.told_at_close >= 0:
-            assert self.told() == self.told_at_close
-
-    @invariant()
-    def bytes_in_order(self) -> None:
-        if self.case is not None:
-            if self.reading is not None and not self.vc.closed:
-                self.take()
-            assert self.sent.startswith(self.got), "bytes were lost, changed or invented"
-
-    @invariant()
-    def bounded(self) -> None:
-        if self.case is not None:
-            vc = self.vc
-            assert vc._unsent is None or vc._unsent_end <= vc._unsent.size
-            assert self.case.flush_failures() == [], self.case.lines()
-
-    def teardown(self) -> None:
-        if self.case is None:
-            return
-        reference = weakref.ref(self.vc)
-        self.user_closes(-1)
-        self.silence_after_the_close()
-        self.vc = None  # type: ignore[assignment]
-        self.requests.clear()
-        self.reading = None
-        self.peer.sock.close()
-        try:
-            self.case.reactor.settle()
-            assert not self.case.handler.open_list
-        finally:
-            self.case.tearDown()
-            self.case.doCleanups()
-        self.case.assert_collected(reference)
-        self.case = None
-
-
-class LifeTests(SynchronousTestCase):
-    """Peers and users do what they like, in any order."""
-
-    def test_any_order(self) -> None:
-        """No event after a close, one end for a request, every byte once, and nothing left at the end."""
-        how = settings(
-            max_examples=60,
-            stateful_step_count=30,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        run_state_machine_as_test(Life, settings=how)  # type: ignore[no-untyped-call]
