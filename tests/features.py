@@ -265,7 +265,7 @@ SECTIONS: Final = (
                 "Reads, writes, shutdown and timeouts are the same code over TLS.",
                 "sslvc_facts.OneOfTwoTests.test_requests_are_inherited",
                 "sslvc.ObjectTests.test_by_number",
-                "sslvc.LifeTests.test_any_order",
+                "life.LifeTests.test_any_order",
             ),
             works(
                 "S012",
@@ -869,7 +869,7 @@ SECTIONS: Final = (
                 "S113",
                 "No event after a close.",
                 "sslvc_data.ReadTests.test_closed_when_told",
-                "sslvc.LifeTests.test_any_order",
+                "life.LifeTests.test_any_order",
                 "unixvc.CloseTests.test_close_of_another",
             ),
             works(
@@ -1722,7 +1722,7 @@ SECTIONS: Final = (
             works(
                 "P10",
                 "Tests that always do the same: clocks, turns by hand, peers over socket pairs.",
-                "sslvc.LifeTests.test_any_order",
+                "life.LifeTests.test_any_order",
                 "unixvc.StreamProperties.test_every_byte_once_and_in_order",
                 "benchmarks.RequestTests.test_the_same_every_time",
             ),

@@ -418,6 +418,11 @@ class Life(RuleBasedStateMachine):
     @rule()
     def all_is_quiet(self) -> None:
         """Nobody has anything to do any more: then nobody may be waiting for what an honest peer has said."""
+        self.intact = False
+        self.settle()
+        self.intact = True
+
+    def settle(self) -> None:
         quiet = 0
         for _ in range(20000):
             busy = self.step()
@@ -437,8 +442,8 @@ class Life(RuleBasedStateMachine):
         if vc.phase is not Phase.OPEN:
             return
         if self.readings and not vc.read_shut and not vc.read.vio.disabled:
-            cont, _, nbytes = self.readings[-1]
-            if nbytes == INT64_MAX and not set(TERMINAL) & set(cont.events):
+            cont, _, _ = self.readings[-1]
+            if vc.read.vio.nbytes == INT64_MAX and not set(TERMINAL) & set(cont.events):
                 assert self.got == self.sent, f"{len(self.sent) - len(self.got)} bytes do not arrive"
         if self.writings and not vc.write_shut and not vc.write.vio.disabled:
             cont, reader, data = self.writings[-1]
