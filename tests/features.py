@@ -1243,6 +1243,7 @@ SECTIONS: Final = (
             works(
                 "N052",
                 "All reads of a turn, then all writes; closed connections are not touched.",
+                "handler.TurnTests.test_reads_before_writes",
                 "handler.TurnTests.test_order_within_one_turn",
                 "oddities.NetOddityTests.test_o44_one_that_always_has_more_starves_nobody",
                 "handler.TurnTests.test_closed_before_its_pass",
