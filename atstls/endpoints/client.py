@@ -6,6 +6,7 @@ L{SSLClientEndpoint}: a connection by TLS.
 Source: C{twisted.internet.endpoints}.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -80,8 +81,12 @@ def port_number(port: int | str) -> int:
         raise error.ServiceNameUnknownError(string=f"{exc} ({port!r})") from exc
 
 
-def _failure_words(exc: OpenFailed) -> Exception:
-    """What Twisted's users, or ours, would catch, for what a processor says of a connection that failed."""
+def _failure_words(exc: OpenFailed, bound: bool) -> Exception:
+    """
+    What Twisted's users, or ours, would catch, for what a processor says of a connection that failed.
+
+    @param bound: somebody has said which address to connect from.
+    """
     cause = exc.__cause__
     if isinstance(cause, HandshakeFailed):
         return cause
@@ -93,6 +98,8 @@ def _failure_words(exc: OpenFailed) -> Exception:
         return HandshakeFailed(str(cause or exc))
     if exc.lerrno >= ENET_THROTTLING:
         return error.ConnectError(string=str(exc))
+    if bound and exc.lerrno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+        return error.ConnectBindError(exc.lerrno, os.strerror(exc.lerrno))
     connect_error: Exception = error.getConnectError((exc.lerrno, os.strerror(exc.lerrno)))
     return connect_error
 
@@ -112,8 +119,10 @@ class _Attempt:
         self._destination = destination
         self._action: Any = None
         self._over = False
+        self._bound = False
 
     def begin(self, processor: NetProcessor, address: Address, timeout: float, options: NetVCOptions) -> None:
+        self._bound = bool(options.local_ip or options.local_port)
         self._shared.hold()
         try:
             self._factory.doStart()
@@ -131,7 +140,7 @@ class _Attempt:
             self._opened(data)
         else:
             self._end(stop=True)
-            reason = _failure_words(data)
+            reason = _failure_words(data, self._bound)
             if reason is not data.__cause__:
                 reason.__cause__ = data.__cause__
             self.deferred.errback(Failure(reason))

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from attrs import frozen
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, execute, succeed
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
@@ -168,8 +168,25 @@ class TCPListeningPort:
         for factory in self._factories:
             factory.doStart()
 
+    @property
+    def connected(self) -> bool:
+        """Is it open?"""
+        return self._accept is not None
+
+    @property
+    def disconnected(self) -> bool:
+        """Was it open, and is closed?"""
+        return self._host is not None and self._accept is None
+
     def stopListening(self) -> Deferred[None]:
-        """Close the port, at once, and stop the factory.  Connections that are there go on."""
+        """
+        Close the port, at once, and stop the factory.  Connections that are there go on.
+
+        @return: a Deferred that has its result already: a failure if the factory could not be stopped.
+        """
+        return execute(self._close)
+
+    def _close(self) -> None:
         accept, self._accept = self._accept, None
         if accept is not None:
             self._shared.ports.discard(self)
@@ -179,7 +196,6 @@ class TCPListeningPort:
                     factory.doStop()
             finally:
                 self._shared.release()
-        return succeed(None)
 
     loseConnection = stopListening  # noqa: N815
 
@@ -189,7 +205,8 @@ class TCPListeningPort:
         return host
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.factory} on {self._host}{'' if self._accept else ', closed'}>"
+        where = f"on {self._host}" if self._accept is not None else "not listening"
+        return f"<{type(self).__name__} of {self.factory} {where}>"
 
 
 class TLSListeningPort(TCPListeningPort):

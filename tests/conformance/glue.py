@@ -346,18 +346,20 @@ def move_over(reactor: Any, way: Way) -> None:
         endpoint = way.connect(reactor, host, port, timeout, bindAddress)
         connector = Connector(reactor, endpoint, factory, kind("TCP", host, port))
         connector.connect()
+        if connector.reason is not None and connector.reason.check(error.ServiceNameUnknownError):
+            connector.reason.raiseException()
         return connector
 
     reactor.listenTCP = listen
     reactor.connectTCP = connect
 
-    def listen_ssl(port: int, factory: Any, context: Any, backlog: int = 50, interface: str = "") -> Any:
-        return now(SSLServerEndpoint(reactor, port, context, backlog, interface).listen(factory))
+    def listen_ssl(port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = "") -> Any:
+        return now(SSLServerEndpoint(reactor, port, contextFactory, backlog, interface).listen(factory))
 
     def connect_ssl(
-        host: str, port: int, factory: Any, context: Any, timeout: float = 30, bindAddress: Any = None
+        host: str, port: int, factory: Any, contextFactory: Any, timeout: float = 30, bindAddress: Any = None
     ) -> Connector:
-        endpoint = SSLClientEndpoint(reactor, host, port, context, timeout, bindAddress)
+        endpoint = SSLClientEndpoint(reactor, host, port, contextFactory, timeout, bindAddress)
         connector = Connector(reactor, endpoint, factory, IPv4Address("TCP", host, port))
         connector.connect()
         if connector.reason is not None and not connector.reason.check(error.ConnectError):
