@@ -10,6 +10,7 @@ import shutil
 import socket
 import tempfile
 import weakref
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,28 @@ class WayTests(WaysTestCase):
             self.reactor.turn_until(lambda client=client: came(client))
             self.assertEqual(answer, received(client) if answer else reset(client))
 
+    def test_introduced_clients(self) -> None:
+        """Who is introduced by a header of the PROXY protocol is who it says, where that may be said."""
+        asked: list[Any] = []
+
+        def look_up(vc: Any) -> Any:
+            asked.append(vc.get_remote_addr()[0])
+            return self.factory
+
+        self.edge.listen(
+            "https",
+            own(),
+            look_up,
+            port=0,
+            flags=["pp", "pp-clnt"],
+            proxy_protocol_allowlist=(ip_network("127.0.0.0/8"),),
+        )
+        self.start()
+        peer = self.client("https")
+        peer.sock.send(b"PROXY TCP4 192.0.2.9 192.0.2.1 4711 443\r\n")
+        self.echoes(peer)
+        self.assertEqual(["192.0.2.9"], asked)
+
     def test_a_new_table(self) -> None:
         """A listener's ways can be exchanged while it listens."""
         listener = self.edge.listen("https", own(), Refuse(), port=0)
@@ -515,6 +538,12 @@ class MistakeTests(WaysTestCase):
         self.assertEqual(("b.example", 80), Forward("B.example:80").address)
         self.assertEqual("/a/b", Tunnel("unix:/a/b").address)
         self.assertIs(ORIGINAL_DESTINATION, Tunnel("{original_destination}").address)
+
+    def test_said_elsewhere(self) -> None:
+        """What a section of the configuration would say, and a way or the settings of TLS say here."""
+        for key, words in (("site", "the ways"), ("forward_route", "the ways"), ("alpn", "tls"), ("hook_cert", "tls")):
+            self.wrong(f"x: {key}: it is said by {words}", "x", own(), self.factory, port=0, **{key: None})
+        self.assertRaises(TypeError, self.edge.listen, "x", own(), self.factory, port=0, nonsense=1)
 
     def test_ports_in_use(self) -> None:
         """Before the start they are told together; afterwards at once, and nothing is left."""

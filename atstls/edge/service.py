@@ -32,6 +32,7 @@ from twisted.python.systemd import ListenFDs
 from atstls.edge.build import ListenerPlan, Machinery, Plan
 from atstls.edge.config import EdgeConfig, ListenConfig, NetConfig
 from atstls.edge.listeners import Listener
+from atstls.edge.rules import ROUTE_KEYS
 from atstls.edge.ways import Policies, Rules, listener_plan
 from atstls.endpoints import ServerTLS
 from atstls.errors import AtsTlsError, ConfigurationError
@@ -173,6 +174,7 @@ class TLSEdgeService(MultiService):
         systemd: str | None = None,
         backlog: int = 4096,
         flags: Iterable[str] = (),
+        **more: Any,
     ) -> Listener:
         """
         Listen in one place: L{add_listener} with what L{plan_for} gives.
@@ -185,12 +187,18 @@ class TLSEdgeService(MultiService):
         @param unix: in its place: the path of a UNIX socket.
         @param fd: or the descriptor of a socket that listens already.
         @param systemd: or the name, or the number, of one that systemd has passed.
-        @param flags: C{"tr-pass"}, C{"allow-plain"}: what becomes of clients that do not begin as TLS does.
+        @param flags: C{"tr-pass"}, C{"allow-plain"}: what becomes of clients that do not begin as TLS does; C{"pp"}:
+            they may be introduced by a header of the PROXY protocol, and C{"pp-clnt"}: that is believed.
+        @param more: what else L{ListenConfig} has to say of a place, such as C{proxy_protocol_allowlist}; neither
+            where connections go nor hooks.
         @raise ConfigurationError: something of it cannot be used.
         """
         places = {"port": port, "unix": unix, "fd": fd, "systemd": systemd}
         if sum(value is not None for value in places.values()) != 1:
             raise ConfigurationError(f"{name}: a listener has exactly one of {', '.join(places)}")
+        for key in more:
+            if key in ROUTE_KEYS or key == "alpn" or key.startswith("hook_"):
+                raise ConfigurationError(f"{name}: {key}: it is said by {'the ways' if key in ROUTE_KEYS else 'tls'}")
         config = ListenConfig(
             name=name,
             interface=interface,
@@ -200,6 +208,7 @@ class TLSEdgeService(MultiService):
             systemd=systemd,
             backlog=backlog,
             flags=frozenset(("plain" if tls is None else "ssl", *flags)),
+            **more,
         )
         return self.add_listener(self.plan_for(config, tls, ways))
 
