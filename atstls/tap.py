@@ -21,6 +21,7 @@ from twisted.python import reflect, usage
 
 from atstls.edge.build import Machinery, build
 from atstls.edge.config import Configuration, ConfigurationErrors, default_configuration, load
+from atstls.edge.reload import Reload
 from atstls.edge.service import CannotStart, Edge, Signals
 
 DEFAULT_FILE = "tap.cfg"
@@ -63,7 +64,7 @@ def makeService(options: Options) -> IService:  # noqa: N802
         print(f"{file}: ok")
         raise SystemExit(0)
     edge = Edge(plan, machinery)
-    Signals(edge, reactor).setServiceParent(edge)
+    Signals(edge, reactor, reload=Reload(edge)).setServiceParent(edge)
     sys.excepthook = without_traceback(sys.excepthook)
     return edge
 

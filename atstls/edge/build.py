@@ -17,11 +17,11 @@ C{http2 = on} says that the host does.
 Source: behaviour 1.25, 1.27; rows A001-A003, A016, A020, A022-A027, A040-A051, A110.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any, TypeAlias, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from OpenSSL import SSL
 from twisted.internet.interfaces import IProtocolFactory, IProtocolNegotiationFactory
 from twisted.logger import Logger
@@ -69,10 +69,14 @@ from atstls.tls.contexts import (
 )
 from atstls.tls.hooks import Hook, HookPoint, HookSet
 from atstls.tls.policy import ClientPolicy, ServerPolicy
+from atstls.tls.renewal import RenewedFront
 from atstls.tls.sessions import OriginSessions
 from atstls.tls.trace import WireTrace
 
 T = TypeVar("T")
+
+Fronts: TypeAlias = tuple[SSL.Context, RenewedFront | None]
+"""What L{fronts} gives."""
 
 Hooks: TypeAlias = tuple[tuple[HookPoint, Hook], ...]
 
@@ -147,6 +151,8 @@ class Plan:
     @ivar factories: those of Twisted protocols, to be started before use and stopped after.
     @ivar warnings: lines for the log.
     @ivar keylog: where the secrets of connections are written; to be opened before use.
+    @ivar fronts: the contexts from which connections start, and which have the keys of tickets, by what they demand: of
+        these a plan that follows can use what does not depend on files.
     """
 
     configuration: Configuration
@@ -155,16 +161,22 @@ class Plan:
     factories: tuple[Any, ...]
     warnings: tuple[str, ...]
     keylog: KeyLog | None = None
+    fronts: Mapping[ServerSettings, Fronts] = field(factory=dict)
 
 
-def build(configuration: Configuration, machinery: Machinery, file: str = "") -> Plan:
+def build(
+    configuration: Configuration, machinery: Machinery, file: str = "", previous: Plan | None = None
+) -> Plan:
     """
     Make all that C{configuration} asks for.
 
     @param file: what messages call the file; empty for its path.
+    @param previous: the plan that is in force: sessions of clients that have met it can be resumed where the same is
+        demanded still.
     @raise ConfigurationErrors: something cannot be made; with a line for each.
     """
-    return _Builder(configuration, machinery, file or str(configuration.path or "built-in default")).plan()
+    fronts = {} if previous is None or previous.keylog is not None else previous.fronts
+    return _Builder(configuration, machinery, file or str(configuration.path or "built-in default"), fronts).plan()
 
 
 def plain_policy(handshake_timeout_seconds: float = 30) -> ServerPolicy:
@@ -212,7 +224,11 @@ class _Builder:
     @ivar lines: what is wrong so far.
     """
 
-    def __init__(self, configuration: Configuration, machinery: Machinery, file: str) -> None:
+    def __init__(
+        self, configuration: Configuration, machinery: Machinery, file: str, fronts: Mapping[ServerSettings, Fronts]
+    ) -> None:
+        self._previous_fronts = fronts
+        self._fronts: dict[ServerSettings, Fronts] = {}
         self.configuration = configuration
         self.machinery = machinery
         self.file = file
@@ -250,7 +266,7 @@ class _Builder:
         if self.lines:
             raise ConfigurationErrors(list(dict.fromkeys(self.lines)))
         warnings = tuple(dict.fromkeys(self.warnings))
-        return Plan(configuration, self.file, listeners, tuple(self.factories), warnings, self.keylog)
+        return Plan(configuration, self.file, listeners, tuple(self.factories), warnings, self.keylog, self._fronts)
 
     def _complain(self, place: str, wrong: str) -> None:
         self.lines.append(f"{self.file}: {place}: {wrong}")
@@ -347,7 +363,7 @@ class _Builder:
         if tickets_by_certificate:
             # The front context gives them, or nobody can have one; who must not is told so by the connection.
             settings = evolve(settings, session_ticket=bool(tickets))
-        front, renewal = fronts(settings, None if self.keylog is None else self.keylog.watch)
+        front, renewal = self._fronts_of(settings)
         return ServerPolicy(
             front,
             table,
@@ -359,6 +375,15 @@ class _Builder:
             renewal=renewal,
             tickets=tickets if tickets_by_certificate else None,
         )
+
+    def _fronts_of(self, settings: ServerSettings) -> Fronts:
+        if self.keylog is not None:
+            return fronts(settings, self.keylog.watch)
+        if settings.client_ca_file is not None:
+            return fronts(settings, None)  # Who is trusted is to be read again.
+        if settings not in self._fronts:
+            self._fronts[settings] = self._previous_fronts.get(settings) or fronts(settings, None)
+        return self._fronts[settings]
 
     def _server_settings(self, listen: ListenConfig) -> ServerSettings:
         ssl = self.configuration.ssl

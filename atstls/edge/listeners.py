@@ -11,8 +11,11 @@ Source: behaviour 6.3 (2); rows P06, P07, N090-N095.
 
 import errno
 import os
+import socket
+from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import CannotListenError
@@ -25,7 +28,7 @@ from atstls.edge.places import RouteKind, join_port
 from atstls.edge.routes import RouteAccept
 from atstls.errors import ConfigurationError
 from atstls.net.accept import NetAccept
-from atstls.net.connection import AcceptOptions
+from atstls.net.connection import AcceptOptions, reapply_accept_options
 from atstls.net.inherited import check_listening, systemd_descriptor
 from atstls.session.nextprotocol import SSLNextProtocolAccept
 from atstls.ssl.accept import SSLNetAccept
@@ -112,9 +115,29 @@ class Listener(Service):
 
         @raise ConfigurationError: it cannot be opened; says where, and why.
         """
+        if self.accept is None:
+            self._open_with(lambda: accept_options(self.plan.config, self._net, self._passed))
+
+    def take_over(self, fd: int) -> None:
+        """
+        Listen on a copy of C{fd}, the socket of another listener in the same place, with those who wait there.
+
+        @raise ConfigurationError: the socket cannot be made as it is wanted now.
+        """
+        place = evolve(self.plan.config, unix=None, fd=None, systemd=None)
+        options = evolve(accept_options(place, self._net, self._passed), fd=fd)
+
+        def made() -> AcceptOptions:
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                reapply_accept_options(sock, options)
+            return options
+
+        self._open_with(made)
+
+    def _open_with(self, options: Callable[[], AcceptOptions]) -> None:
         config = self.plan.config
         try:
-            self.accept = self._open(accept_options(config, self._net, self._passed))
+            self.accept = self._open(options())
         except CannotListenError as exc:
             self._cannot(exc.socketError)
         except (ConfigurationError, OSError) as exc:

@@ -17,7 +17,7 @@ Source: rows P06, P07, A100.
 
 import errno
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -145,6 +145,26 @@ class TLSEdgeService(MultiService):
     def listeners(self) -> list[Listener]:
         """In the order in which they were added."""
         return [service for service in self if isinstance(service, Listener)]
+
+    @property
+    def net(self) -> NetConfig:
+        """The limits and options of sockets that hold."""
+        return self._net
+
+    @property
+    def passed(self) -> ListenFDs | None:
+        """The sockets that systemd opened; C{None}: those that the environment tells of."""
+        return self._passed
+
+    @property
+    def engine_room(self) -> EngineRoom:
+        """What all listeners need."""
+        return self._engine_room
+
+    @property
+    def stopping(self) -> bool:
+        """Was L{stopService} called?"""
+        return self._draining is not None
 
     def add_listener(self, plan: ListenerPlan) -> Listener:
         """
@@ -383,6 +403,30 @@ class Edge(TLSEdgeService):
             self._log.warn("{line}", line=line)
         super().privilegedStartService()
 
+    def rename(self, names: Mapping[Listener, str]) -> None:
+        """Listeners, which are ours, are called otherwise."""
+        for listener in names:
+            del self.namedServices[listener.name]
+        for listener, name in names.items():
+            listener.name = name
+            self.namedServices[name] = listener
+
+    def replace(self, plan: Plan, opened: Iterable[Listener]) -> Plan:
+        """
+        C{plan}, whose factories are started, is in force; C{opened} are its listeners that are not ours yet.
+
+        @return: the one before, whose factories are the caller's to stop.
+        """
+        previous, self.plan = self.plan, plan
+        self._net = plan.configuration.net
+        self.drain_seconds = plan.configuration.edge.drain_timeout
+        known = {id(factory) for factory in previous.factories}
+        self._factories = [factory for factory in self._factories if id(factory) not in known]
+        self._factories.extend(plan.factories)
+        for listener in opened:
+            listener.setServiceParent(self)
+        return previous
+
     def _prepare(self) -> list[str]:
         if self.plan.keylog is not None:
             try:
@@ -401,15 +445,23 @@ class Edge(TLSEdgeService):
 
 class Signals(Service):
     """
-    SIGTERM drains, and a second one stops at once; SIGINT, somebody at a terminal, stops at once.
+    SIGTERM drains, and a second one stops at once; SIGINT, somebody at a terminal, stops at once; SIGHUP reloads.
 
     @ivar edge: what is told.
     """
 
-    def __init__(self, edge: TLSEdgeService, reactor: Any, take: Callable[..., Any] = signal.signal) -> None:
+    def __init__(
+        self,
+        edge: TLSEdgeService,
+        reactor: Any,
+        take: Callable[..., Any] = signal.signal,
+        reload: Callable[[], Any] | None = None,
+    ) -> None:
         """
         @param take: as C{signal.signal}.
+        @param reload: called for SIGHUP; C{None}: that signal is left as it is.
         """
+        self._reload = reload
         self.edge = edge
         self._reactor = reactor
         self._take = take
@@ -425,8 +477,13 @@ class Signals(Service):
         try:
             self._take(signal.SIGTERM, self._terminate)
             self._interrupted = self._take(signal.SIGINT, self._interrupt)
+            if self._reload is not None:
+                self._take(signal.SIGHUP, self._hang_up)
         except ValueError:
             pass  # Not in the main thread, as under somebody's test: then it is his affair.
+
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._reload)
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self.stop)

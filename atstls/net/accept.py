@@ -261,6 +261,15 @@ class NetAccept(Action):
         port: IListeningPort = self.port
         return port
 
+    def hand_over(self) -> int:
+        """
+        The listening socket for another acceptor, who takes over its queue: a descriptor that is the caller's.
+
+        This one may be cancelled then without an end to the socket.
+        """
+        self.port._shouldShutdown = False
+        return os.dup(self.port.fileno())
+
     def cancel(self) -> None:
         """Close the port, at once: its number is free for others when this returns (N092)."""
         if self.cancelled:

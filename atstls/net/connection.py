@@ -189,6 +189,31 @@ def apply_accept_options(sock: socket.socket, options: AcceptOptions) -> None:
         make_transparent(sock)
 
 
+def reapply_accept_options(sock: socket.socket, options: AcceptOptions) -> None:
+    """
+    Make C{sock}, which listens, as C{options} want it: what they do not want is switched off, sizes of 0 are left.
+
+    @raise OSError: the system does not allow it, or not to us.
+    """
+    wanted = NetVCOptions(
+        sockopt_flags=options.sockopt_flags,
+        recv_buffer_bytes=options.recv_buffer_bytes,
+        send_buffer_bytes=options.send_buffer_bytes,
+        packet_mark=options.packet_mark,
+        packet_tos=options.packet_tos,
+    )
+    reapply_options(sock, wanted)
+    if sock.family != socket.AF_UNIX:
+        if _DEFER_ACCEPT:
+            sock.setsockopt(socket.IPPROTO_TCP, _DEFER_ACCEPT, options.defer_accept_seconds)
+        if not options.packet_tos:
+            level, option = (socket.IPPROTO_IP, socket.IP_TOS)
+            if sock.family == socket.AF_INET6:
+                level, option = (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
+            sock.setsockopt(level, option, 0)
+    sock.listen(options.backlog)
+
+
 def _mark_packets(sock: socket.socket, options: NetVCOptions | AcceptOptions) -> None:
     if options.packet_mark:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, options.packet_mark)

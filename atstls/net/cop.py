@@ -60,6 +60,15 @@ class InactivityCop(Service):
         if self._loop.running:
             self._loop.stop()
 
+    def change(self, frequency_seconds: float, default_inactivity_seconds: float) -> None:
+        """Other times, from now on."""
+        self.default_inactivity_seconds = default_inactivity_seconds
+        if frequency_seconds != self._frequency_seconds:
+            self._frequency_seconds = frequency_seconds
+            if self._loop.running:
+                self._loop.stop()
+                self._loop.start(frequency_seconds, now=False)
+
     def patrol(self) -> None:
         """See L{IInactivityCop.patrol}."""
         handler = self.handler

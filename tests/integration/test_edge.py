@@ -796,6 +796,98 @@ class TLSTests(EdgeTestCase):
         edge.says("not done after 1 s")
 
 
+class ReloadTests(EdgeTestCase):
+    """SIGHUP."""
+
+    def test_read_again(self) -> None:
+        """Another certificate, another route, another port, with a download that goes on; then a mistake."""
+        one, two = (self.origin(http(body)) for body in (b"one", b"two"))
+        slow = self.origin()
+        certificate = self.certificate("a", "a.example")
+        rules = f"[sni slow.example]\nforward_route = 127.0.0.1:{slow.port}\n"
+        edge = self.start(
+            f"[listen https]\nport = 0\nforward_route = 127.0.0.1:{one.port}\n{certificate}{rules}"
+            "[listen b]\nport = 0\n"
+        )
+        port, other = edge.port(), edge.port("b")
+
+        def asked() -> tuple[bytes, Any]:
+            sock = self.tls(port, "a.example", client_context())
+            sock.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            found = read_all(sock)[-3:], sock.getpeercert()["serialNumber"]  # type: ignore[index]
+            sock.close()
+            return found
+
+        before = self.tls(port, "slow.example")
+        before.sendall(b"still")
+        body, serial = asked()
+        self.assertEqual(b"one", body)
+        self.certificate("a", "a.example")
+        (self.directory / "tap.cfg").write_text(
+            f"[listen https]\nport = 0\nforward_route = 127.0.0.1:{two.port}\n{certificate}[listen c]\nport = 0\n"
+        )
+        edge.send(signal.SIGHUP)
+        edge.says("the configuration was read again: tap.cfg")
+        body, new_serial = asked()
+        self.assertEqual(b"two", body)
+        self.assertNotEqual(serial, new_serial)
+        self.assertEqual("2 200", self.curl(edge.port("c"))[0])
+        self.assertRaises(ConnectionRefusedError, self.tcp, other)
+        before.sendall(b" there")
+        self.assertEqual(b"still there", b"".join(before.recv(1) for _ in range(11)))
+        (self.directory / "tap.cfg").write_text("[listen https]\nport = no\n[net]\nzz = 1\n")
+        edge.send(signal.SIGHUP)
+        edge.says("the configuration stays as it was")
+        edge.says(r"tap.cfg: \[listen https\] port: 'no' is not a whole number")
+        edge.says(r"tap.cfg: \[net\] zz: unknown key")
+        self.assertEqual((b"two", new_serial), asked())
+        edge.send(signal.SIGTERM)
+        before.close()
+        self.assertEqual(0, edge.ended())
+        self.assertNotIn("Traceback", edge.log)
+
+    def test_under_load(self) -> None:
+        """Nobody who connects while it is read again, over and over, is refused or gets anything but his answer."""
+        edge = self.start("[listen https]\nport = 0\n" + self.certificate("a", "a.example"))
+        port = edge.port()
+        failed: list[BaseException] = []
+        answered: list[bytes] = []
+        stop = threading.Event()
+
+        def ask() -> None:
+            context = client_context()
+            while not stop.is_set():
+                try:
+                    with (
+                        socket.create_connection(("127.0.0.1", port), PATIENCE) as tcp,
+                        context.wrap_socket(tcp, server_hostname="a.example") as sock,
+                    ):
+                        sock.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                        answered.append(read_all(sock)[:15])
+                except OSError as exc:
+                    failed.append(exc)
+                    return
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for number in range(1, 11):
+                # Every other time the socket is taken over by another listener.
+                flags = ("ssl", "ssl, allow-plain")[number % 2]
+                file = self.directory / "tap.cfg"
+                text = re.sub("port = 0\n(flags.*\n)?", f"port = 0\nflags = {flags}\n", file.read_text())
+                file.write_text(text)
+                edge.send(signal.SIGHUP)
+                until(lambda number=number: edge.log.count("was read again") == number, "read again")  # type: ignore[misc]
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(PATIENCE)
+        self.assertEqual([], failed)
+        self.assertEqual({b"HTTP/1.1 200 OK"}, set(answered))
+
+
 class StopTests(EdgeTestCase):
     """How it ends."""
 
