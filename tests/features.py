@@ -1631,6 +1631,9 @@ SECTIONS: Final = (
                 "statistics.RegistryTests.test_difference",
                 "statistics.TableTests.test_names",
                 "statistics.TableTests.test_every_one_is_tested",
+                "statistics.NetTests.test_a_flood",
+                "statistics_edge.TunnelTests.test_a_flood",
+                "statistics_edge.RunningEdgeTests.test_every_way",
             ),
             works(
                 "N141",
