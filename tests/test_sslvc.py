@@ -28,6 +28,7 @@ from atstls.eventsystem.vio import (
     WRITE,
 )
 from atstls.interfaces import INetVConnection, ISSLNetVConnection
+from atstls.net.cop import InactivityCop
 from atstls.net.unixvc import TRANSPORT_DEFAULT
 from atstls.ssl.sslvc import DEFAULT_OP, NO_HOOKS, SSLNetVConnection
 from atstls.tls.engine import CffiEngine
@@ -290,6 +291,84 @@ class CornerTests(OverTLS):
         self.reactor.settle()
         self.assertEqual((["ERROR"], errno.ECONNRESET), (cont.events, vc.lerrno))
         self.assert_gone(vc)
+
+    def test_end_that_the_kernel_tells_with_the_bytes(self) -> None:
+        """Bytes and the end behind them in one word of the kernel, in every step: the end is found at once (S050)."""
+        for step, said in enumerate((b"\x16\x03\x01", None, None)):
+            vc, sock = self.accept(pair=tcp_pair())
+            cont = RecordingContinuation()
+            vc.do_io_read(cont, 0, MIOBuffer())
+            self.reactor.settle()
+            peer = self.client(sock)
+            peer._step()
+            if step:
+                said = bytes(peer.to_send)
+            if step == 2:
+                sock.send(said or b"")
+                self.reactor.turn_until(lambda vc=vc: vc.phase is Phase.HANDSHAKE)
+                self.reactor.settle()
+                said = b"\x14\x03\x03\0\x01"  # the beginning of a record
+            sock.send(said or b"")
+            sock.shutdown(socket.SHUT_WR)
+            self.reactor.turn_until(lambda cont=cont: cont.events)
+            self.reactor.settle()
+            self.assertEqual((["ERROR"], errno.ECONNRESET), (cont.events, vc.lerrno), step)
+            self.assertTrue(vc.closed)
+            sock.close()
+            self.peers.clear()
+            self.reactor.settle()
+            self.logged.clear()
+
+    def test_handshake_is_no_silence(self) -> None:
+        """What a handshake takes does not count as silence of the connection that it makes."""
+        cop = InactivityCop(self.handler, self.reactor, default_inactivity_seconds=0)
+        vc, sock = self.accept()
+        cont = RecordingContinuation()
+        vc.do_io_read(cont, INT64_MAX, MIOBuffer())
+        vc.set_inactivity_timeout(10)
+        peer = self.client(sock)
+        self.reactor.turn(9)
+        self.run_peers(peer)
+        self.assertTrue(vc.ready)
+        for seconds, expected in ((5, []), (4, []), (3, ["INACTIVITY_TIMEOUT"])):
+            self.reactor.turn(seconds)
+            cop.patrol()
+            self.assertEqual(expected, cont.events)
+
+    def test_slow_peer_is_no_silent_one(self) -> None:
+        """A peer that takes what we had encrypted, little by little, is not silent, though the writer hears nothing."""
+        cop = InactivityCop(self.handler, self.reactor, default_inactivity_seconds=0)
+        vc, peer, _ = self.established()
+        vc.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        peer.paused = True
+        cont = self.write(vc, bytes(150_000))
+        self.reactor.settle()
+        self.assertIsNotNone(vc._unsent)
+        told = len(cont.events)
+        vc.set_inactivity_timeout(10)
+        for _ in range(6):
+            peer.sock.recv(8192)
+            self.reactor.turn(6)
+            self.reactor.settle()
+            cop.patrol()
+            self.assertIsNotNone(vc._unsent)
+            self.assertEqual(told, len(cont.events))
+        self.reactor.turn(11)
+        cop.patrol()
+        self.assertEqual("INACTIVITY_TIMEOUT", cont.events[-1])
+        vc.do_io_close(errno.ECONNABORTED)
+
+    def test_goodbye_after_goodbye_and_end(self) -> None:
+        """A peer that has ended in order, TCP's end behind its close_notify, may still read, and gets ours."""
+        vc, peer, _ = self.established(tcp=True)
+        cont, _ = self.read_all(vc)
+        peer.shutdown()
+        peer.pump()
+        peer.send_fin()
+        self.reactor.turn_until(lambda: cont.events)
+        vc.do_io_close()
+        self.run_peers(peer, until=lambda: peer.end)
+        self.assertEqual("close_notify", peer.end)
 
     def test_kernel_fails_in_the_handshake(self) -> None:
         """An error of the kernel that is no end says what it was."""
