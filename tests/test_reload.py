@@ -2,10 +2,12 @@
 Tests for L{atstls.edge.reload}: another configuration for an edge that runs (P08, N141).
 """
 
+import gc
 import shutil
 import signal
 import socket
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,25 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual((1, 0, 1), (ECHO.began, ECHO.ended, ECHO.numPorts))
         self.assertEqual(2, len(list(self.edge)))
         self.says(self.plain(self.port("a")), b"x", b"x")
+
+    def test_what_was_is_given_back(self) -> None:
+        """A plan, with its contexts and certificates, is no more when those have gone who met it (issue 4562)."""
+        write_certificate(self.here, "a", "a.example")
+        text = self.section(flags="ssl") + "[certificate a]\nssl_cert_name = a.pem\nssl_key_name = a.key\n"
+        self.start(text)
+        for flags in ("ssl", "ssl, allow-plain"):  # the second time by another listener
+            peer = self.client("a.example")
+            plan = weakref.ref(self.edge.plan)
+            context = weakref.ref(self.edge.listeners[0].plan.table.default.policy.certificates.default)  # type: ignore[union-attr,arg-type]
+            self.done(text.replace("flags = ssl\n", f"flags = {flags}\n"))
+            gc.collect()
+            self.assertIsNotNone(plan())
+            peer.sock.close()
+            self.reactor.turn_until(lambda: not self.edge.machinery.handler.open_list)
+            self.reactor.advance(LOOK_SECONDS)
+            del peer
+            gc.collect()
+            self.assertEqual((None, None), (plan(), context()))
 
     def test_more_and_fewer_listeners(self) -> None:
         """Ports are opened and closed, under any names; those who are there stay."""
