@@ -86,23 +86,21 @@ class Request(server.Request):
     One that is too many (C{max_requests_in}) is answered with 503.
     """
 
-    _counts = False
-    _refused = False
+    _vc: Any = None
+    """The connection, while the request counts."""
 
-    @property
-    def _vc(self) -> Any:
-        """The connection, if it is one of ours; of HTTP/2 the channel is a stream of it."""
-        channel = self.channel
-        return getattr(getattr(getattr(channel, "_conn", channel), "transport", None), "vc", None)
+    _refused = False
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802
         """Its head is there."""
         super().gotLength(length)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
-        vc = self._vc
+        channel = self.channel
+        # Of HTTP/2 the channel is a stream of the connection.
+        vc = getattr(getattr(channel, "_conn", channel).transport, "vc", None)
         if vc is None:
-            return
+            return  # Somebody else's transport.
         if vc.add_to_active_queue():
-            self._counts = True
+            self._vc = vc
             vc.set_arg(_REQUESTS, (vc.get_arg(_REQUESTS) or 0) + 1)
         else:
             self._refused = True
@@ -119,14 +117,13 @@ class Request(server.Request):
 
     def finish(self) -> None:
         """The answer was given."""
-        vc = self._vc
         super().finish()  # type: ignore[no-untyped-call]  # as above
-        self._over(vc)
+        self._over()
 
-    def _over(self, vc: Any) -> None:
-        if not self._counts or vc.closed:
+    def _over(self) -> None:
+        vc, self._vc = self._vc, None
+        if vc is None or vc.closed:
             return
-        self._counts = False
         number = vc.get_arg(_REQUESTS) - 1
         vc.set_arg(_REQUESTS, number)
         if not number:
@@ -143,9 +140,8 @@ class Request(server.Request):
         if producer is not None:
             self.unregisterProducer()
             producer.stopProducing()
-        vc = self._vc
         super().connectionLost(reason)  # type: ignore[no-untyped-call]  # as above
-        self._over(vc)
+        self._over()
 
 
 class QuietSite(server.Site):
