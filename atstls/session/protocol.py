@@ -148,6 +148,8 @@ class NetVCTransport:
 
     _log = Logger()
     bufferSize = HIGH_WATER_BYTES  # noqa: N815
+    _in_clear: Any = None
+    """What is to be sent before TLS begins, where it begins late."""
 
     def __init__(self, vc: UnixNetVConnection, protocol: IProtocol, reactor: Any) -> None:
         """@raise LocalError: C{vc} is closed, or its handshake is not done."""
@@ -220,13 +222,28 @@ class NetVCTransport:
 
     def handle_event(self, event: int, data: Any) -> int:
         """See L{IContinuation.handle_event}."""
+        if (
+            event == VC_EVENT_WRITE_COMPLETE
+            and self.producer is None
+            and self._writing is _Writing.OPEN
+            and not self.disconnecting
+            and not self._out.avail
+            and not data.state.owed
+            and self._in_clear is None
+        ):
+            return EVENT_CONT  # Nobody waits for that, which is the rule: see _settle().
         contexts = self._contexts
         contexts.append(self._context)
         try:
             if event == VC_EVENT_READ_READY:
+                # IOBufferReader.read(), in place: this is done for every piece of every stream.
                 reader = self._in
-                data = reader.memcpy()
-                reader.consume(len(data))
+                block, at, size = reader.block, reader.offset, reader.avail
+                if block is not None and at + size <= block.end:
+                    data = bytes(block.view[at : at + size])
+                else:
+                    data = reader.memcpy()
+                reader.consume(size)
                 if not self.disconnecting:
                     self.protocol.dataReceived(data)  # type: ignore[union-attr]  # there while it is connected
             elif event == VC_EVENT_WRITE_COMPLETE:
