@@ -18,11 +18,31 @@ from atstls.net.connection import (
     begin_connect,
     family_of,
     is_ip,
+    named,
     open_socket,
     reset_on_close,
     words,
 )
 from tests.support import open_descriptors, tcp_pair
+
+
+class NamedTests(SynchronousTestCase):
+    """A socket's end as Python names it, and as we do."""
+
+    def test_named(self) -> None:
+        """An address that holds on one link only says on which."""
+        lo = socket.if_nametoindex("lo")
+        for name, expected in (
+            (("192.0.2.1", 1), ("192.0.2.1", 1)),
+            (("2001:db8::1", 1, 0, 0), ("2001:db8::1", 1)),
+            (("fe80::1", 1, 0, lo), ("fe80::1%lo", 1)),
+            (("fe80::1%lo", 1, 0, lo), ("fe80::1%lo", 1)),
+            (("fe80::1", 1, 0, 1 << 30), ("fe80::1", 1)),
+            ("/run/socket", "/run/socket"),
+            (b"/run/socket", "/run/socket"),
+            ("", ""),
+        ):
+            self.assertEqual(expected, named(name))
 
 
 class OpenSocketTests(SynchronousTestCase):

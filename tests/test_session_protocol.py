@@ -36,6 +36,8 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python import context
+from twisted.python.log import ILogContext
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web import http
 from twisted.web._http2 import H2Connection
@@ -57,6 +59,7 @@ from atstls.session.protocol import (
     ConnectionTimedOut,
     NetVCTransport,
     ProtocolSessionAccept,
+    TLSFailed,
     TLSNetVCTransport,
     connect_protocol,
     speaks_tls,
@@ -417,6 +420,24 @@ class FaceTests(TransportCase):
         self.run_peers()
         self.assertEqual(f"-,{where}", transport.logPrefix())
 
+    def test_who_logs(self) -> None:
+        """What is logged while the protocol is at work has its name, and what is logged after it has not."""
+        seen: list[str] = []
+
+        def note(protocol: Recorder) -> None:
+            seen.append(context.get(ILogContext)["system"])
+            if protocol.data == b"raise":
+                raise ZeroDivisionError
+
+        for data in (b"return", b"raise"):
+            _, transport, peer = self.speak(Recorder({"data": note}))
+            peer.write(data)
+            self.run_peers()
+            self.assertEqual(transport.logPrefix().partition(",")[2], seen[-1].partition(",")[2])
+            self.assertTrue(seen[-1].startswith("Recorder,"), seen)
+            self.assertNotIn("Recorder", context.get(ILogContext)["system"])
+        self.one_failure(ZeroDivisionError)
+
     def test_log_prefix_of_other(self) -> None:
         """A protocol that is no Twisted Protocol has its class for a name."""
 
@@ -518,7 +539,9 @@ class TLSFactsTests(OverTLS):
         peer.to_send += b"\x17\x03\x03\0\x20" + bytes(32)
         self.run_peers()
         self.assertEqual(["made", "lost"], protocol.log)
-        self.assertIs(ConnectionLost, type(protocol.reason.value))
+        self.assertIs(TLSFailed, type(protocol.reason.value))
+        self.assertTrue(protocol.reason.check(ConnectionLost), "what Twisted's users catch")
+        self.assertTrue(protocol.reason.check(SSL.Error), "what users of Twisted's TLS catch")
         self.assertIn(str(vc.error), str(protocol.reason.value))
         self.assertIs(vc.error, protocol.reason.value.__cause__)
 
@@ -831,6 +854,28 @@ class WritingTests(TransportCase):
         self.assertEqual(producer.log, ["pause", "resume"] * (len(producer.log) // 2))
         self.assertIsNone(transport.producer)
 
+    def test_another_buffer_size(self) -> None:
+        """An application may say when its producers are paused."""
+        protocol, transport, peer = self.speak()
+        producer = Pusher(transport, b"")
+        transport.registerProducer(producer, True)
+        transport.bufferSize = 100
+        protocol.call("write", bytes(101))
+        self.assertEqual(["pause"], producer.log)
+        self.run_peers()
+        self.assertEqual((101, ["pause", "resume"]), (len(peer.plain), producer.log))
+
+    def test_reading_by_other_names(self) -> None:
+        """stopReading and startReading are what Twisted's own transports have."""
+        protocol, _transport, peer = self.speak()
+        protocol.call("stopReading")
+        peer.write(b"hello")
+        self.run_peers()
+        self.assertEqual(b"", protocol.data)
+        protocol.call("startReading")
+        self.run_peers()
+        self.assertEqual(b"hello", protocol.data)
+
     def test_pull_producer(self) -> None:
         """A pull producer is asked once at the beginning, and again each time when its piece has gone."""
         _, transport, peer = self.speak()
@@ -1108,6 +1153,25 @@ class WritingTests(TransportCase):
         protocol.call("abortConnection")
         self.run_peers()
         self.assertEqual(["made", "lost"], protocol.log)
+
+    def test_the_reactor_stops(self) -> None:
+        """
+        The protocol is told at once; the peer sees an end, but over TLS not one in order, as with Twisted.
+
+        What is unsent cannot be sent any more, so that the end is a reset then.
+        """
+        for data, end in ((b"", "fin"), (MUCH, "reset")):
+            protocol, transport, peer = self.speak(pair=tcp_pair(recv_buffer_bytes=4096))
+            peer.paused = True
+            protocol.call("write", data)
+            self.run_peers()
+            transport.reactor_stops()
+            transport.reactor_stops()
+            self.assert_lost(protocol, ConnectionLost, "the reactor stops")
+            peer.paused = False
+            self.run_peers()
+            # A peer in clear cannot tell one end from another.
+            self.assertIn(peer.end, (end,) if end == "reset" or hasattr(peer, "connection") else ("close_notify",))
 
     def test_abort_stops_the_producer(self) -> None:
         """An abort stops the producer, without asking it for more."""
@@ -1592,6 +1656,8 @@ class WordsTests(SynchronousTestCase):
         for address, expected in (
             (("192.0.2.1", 80), IPv4Address("TCP", "192.0.2.1", 80)),
             (("2001:db8::1", 80), IPv6Address("TCP", "2001:db8::1", 80)),
+            (("fe80::1%lo", 80), IPv6Address("TCP", "fe80::1%lo", 80, scopeID=socket.if_nametoindex("lo"))),
+            (("fe80::1%gone", 80), IPv6Address("TCP", "fe80::1%gone", 80)),
             ("/run/socket", UNIXAddress("/run/socket")),
             ("", UNIXAddress(None)),
             (None, UNIXAddress(None)),

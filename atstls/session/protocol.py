@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, Final
 
+from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, TimeoutError
@@ -53,8 +54,10 @@ from twisted.python.failure import Failure
 from twisted.python.log import ILogContext
 from zope.interface import implementer
 
-from atstls.errors import LocalError, lerrno_words
+from atstls.errors import LocalError, PeerError, PeerVanished, lerrno_words
 from atstls.events import (
+    ENET_SSL_CONNECT_FAILED,
+    ENET_SSL_FAILED,
     EVENT_CONT,
     EVENT_DONE,
     NET_EVENT_ACCEPT,
@@ -92,6 +95,10 @@ class ConnectionTimedOut(ConnectionLost, TimeoutError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(string=reason)  # type: ignore[no-untyped-call]  # Twisted's
+
+
+class TLSFailed(ConnectionLost, SSL.Error):
+    """TLS failed, and with it the connection; C{str()} says why.  Also what applications of Twisted's TLS look for."""
 
 
 class _Reading(Enum):
@@ -329,7 +336,13 @@ class NetVCTransport:
     def _why(self) -> Failure:
         """What the connection's error is for a protocol."""
         error = self.vc.error
-        reason = ConnectionLost(str(error) if error is not None else lerrno_words(self.vc.lerrno or errno.EIO))
+        words = str(error) if error is not None else lerrno_words(self.vc.lerrno or errno.EIO)
+        of_tls = isinstance(error, PeerError) and not isinstance(error, PeerVanished)
+        reason: ConnectionLost
+        if of_tls and self.vc.lerrno in (ENET_SSL_FAILED, ENET_SSL_CONNECT_FAILED):
+            reason = TLSFailed(words)
+        else:
+            reason = ConnectionLost(words)
         reason.__cause__ = error
         return Failure(reason)
 
