@@ -341,21 +341,23 @@ class WayTests(WaysTestCase):
         self.refused(self.client("https", "b.example"), alerts.UNRECOGNIZED_NAME)
 
     def test_a_folder_of_certificates(self) -> None:
-        """What a folder holds now is shown, also where two listeners share it."""
+        """What a folder holds now is shown, also where listeners share it, or their settings."""
         folder = Path(self.mktemp())
         folder.mkdir(parents=True)
         write_pem(folder / "a.pem", "a.example")
         tls = ServerTLS(CertificateFolder(str(folder)))
         self.edge.listen("one", tls, self.factory, port=0)
         self.edge.listen("two", tls, self.factory, port=0)
+        self.edge.listen("three", evolve(tls, handshake_timeout_seconds=9), self.factory, port=0)
         self.start()
-        for peer in (self.client("one"), self.client("two")):
+        names = ("one", "two", "three")
+        for peer in map(self.client, names):
             self.echoes(peer)
             self.assertEqual(issue("a.example").leaf, self.shown(peer))
         os.remove(folder / "a.pem")
         write_pem(folder / "b.pem", "b.example")
         self.reactor.turn(11)
-        for peer in (self.client("one"), self.client("two")):
+        for peer in map(self.client, names):
             self.echoes(peer)
             self.assertEqual(issue("b.example").leaf, self.shown(peer))
 

@@ -29,7 +29,7 @@ from atstls.edge.places import Onward as OnwardPlace
 from atstls.edge.places import RouteKind, server_pattern
 from atstls.edge.proxyout import PROXY_OUT_NONE
 from atstls.edge.routes import RouteTable, Rule
-from atstls.endpoints import CertificateFolder, ClientTLS, ServerTLS
+from atstls.endpoints import ClientTLS, ServerTLS
 from atstls.errors import ConfigurationError
 from atstls.events import EVENT_DONE
 from atstls.interfaces import IContinuation
@@ -183,7 +183,6 @@ class Policies:
         """@param connect_seconds: how long a handshake with another host may take."""
         self._machinery = machinery
         self._connect_seconds = connect_seconds
-        self._servers: WeakKeyDictionary[ServerTLS, ServerPolicy] = WeakKeyDictionary()
         self._clients: WeakKeyDictionary[ClientTLS, dict[bytes | None, ClientPolicy]] = WeakKeyDictionary()
 
     def of_server(self, tls: ServerTLS) -> ServerPolicy:
@@ -192,13 +191,7 @@ class Policies:
 
         @raise ConfigurationError: it cannot be made.
         """
-        policy = self._servers.get(tls)
-        if policy is None:
-            policy = tls.policy()
-        elif isinstance(tls.certificates, CertificateFolder):
-            policy = tls.certificates.current(tls, policy, self._machinery.handler.now)
-        self._servers[tls] = policy
-        return policy
+        return tls.kept_policy(self._machinery.handler.now)
 
     def of_client(self, tls: ClientTLS, names: tuple[bytes, ...]) -> Mapping[bytes | None, ClientPolicy]:
         """

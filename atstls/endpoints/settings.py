@@ -78,7 +78,7 @@ class ServerTLS:
         """
         source = self.certificates
         front, renewal = fronts(self.settings)
-        return ServerPolicy(
+        policy = ServerPolicy(
             front,
             self.table(source.load() if isinstance(source, CertificateFolder) else source),
             handshake_timeout_seconds=self.handshake_timeout_seconds,
@@ -88,6 +88,9 @@ class ServerTLS:
             renewal=renewal,
             wire_trace=self.wire_trace,
         )
+        if isinstance(source, CertificateFolder):
+            source.was_read_for(policy)
+        return policy
 
     def kept_policy(self, now: float) -> ServerPolicy:
         """
@@ -240,7 +243,7 @@ class CertificateFolder:
     A folder of PEM files, which is read again when something in it has changed.
 
     It is looked at when somebody connects, and not more often than each L{LOOK_SECONDS}.  What cannot be read is
-    logged, and the certificates from before go on to be shown.
+    logged, and the certificates from before go on to be shown.  Several may share it, each with its own settings.
     """
 
     _log = Logger()
@@ -249,35 +252,43 @@ class CertificateFolder:
         self.path = path
         self._seen: object = None
         self._looked_at = 0.0
+        self._changes = 0
+        # Which change each policy knows of.
+        self._known: WeakKeyDictionary[ServerPolicy, int] = WeakKeyDictionary()
 
     def load(self) -> tuple[Certificate, ...]:
         """See L{load_folder}."""
-        self._seen = self._signature()
+        self._look()
         return load_folder(self.path)
 
-    def changed(self, now: float) -> bool:
+    def _look(self) -> None:
+        seen, self._seen = self._seen, self._signature()
+        if seen != self._seen:
+            self._changes += 1
+
+    def was_read_for(self, policy: ServerPolicy) -> None:
+        """C{policy} has just got what there is."""
+        self._known[policy] = self._changes
+
+    def current(self, tls: ServerTLS, policy: ServerPolicy, now: float) -> ServerPolicy:
         """
-        Has something changed since it was read?  True only once for each change.
+        C{policy}, or one with the certificates that there are now.  Its tickets stay good.
 
         @param now: by a clock that goes forward.
         """
-        if now - self._looked_at < LOOK_SECONDS:
-            return False
-        self._looked_at = now
-        seen, self._seen = self._seen, self._signature()
-        return seen != self._seen
-
-    def current(self, tls: ServerTLS, policy: ServerPolicy, now: float) -> ServerPolicy:
-        """C{policy}, or one with the certificates that there are now.  Its tickets stay good."""
-        if not self.changed(now):
+        if now - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = now
+            self._look()
+        if self._known.get(policy) == self._changes:
             return policy
         try:
-            table = tls.table(self.load())
+            policy = evolve(policy, certificates=tls.table(load_folder(self.path)))
         except ConfigurationError as exc:
             self._log.error("the certificates from before are kept: {reason}", reason=str(exc))
-            return policy
-        self._log.info("the certificates of {folder} were read again", folder=self.path)
-        return evolve(policy, certificates=table)
+        else:
+            self._log.info("the certificates of {folder} were read again", folder=self.path)
+        self.was_read_for(policy)
+        return policy
 
     def _signature(self) -> object:
         try:
