@@ -216,6 +216,7 @@ SECTIONS: Final = (
                 "A freed connection: TLS, buffers, hooks and protocols are let go, it is on no list, and nothing "
                 "knows it.",
                 "sslvc.ObjectTests.test_freed",
+                "leaks.LeakTests.test_nothing_grows",
                 "sslvc_data.HalfCloseTests.test_collected",
                 "sslvc_handshake.ServerHandshakeTests.test_collected",
             ),

@@ -423,6 +423,7 @@ class Life(RuleBasedStateMachine):
         self.intact = True
 
     def settle(self) -> None:
+        self.user_takes()
         quiet = 0
         for _ in range(20000):
             busy = self.step()
