@@ -306,6 +306,18 @@ port = 1
 flags = pp
 -> [listen a] flags: 'pp' has none of them, allowed: a list of flags, exactly one of ssl, plain; with ssl at most one of tr-pass, allow-plain; any of pp, pp-clnt, tr-in, tr-out, tr-full
 
+[sni a.example]
+tunnel_route = $1.internal:443
+-> [sni a.example] tunnel_route: there is nothing for $1 here, allowed: in a section [sni *.NAME]
+
+[sni *.a.example]
+tunnel_route = $2.internal:443
+-> [sni *.a.example] tunnel_route: '$2.internal' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
+
+[sni a.example]
+tunnel_route = x:1:{inbound_local_port}
+-> [sni a.example] tunnel_route: 'x:1:{inbound_local_port}' has two ports, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
+
 [listen a]
 port = 1
 tunnel_route = {original_destination}
@@ -404,67 +416,67 @@ site =
 [listen a]
 port = 1
 forward_route = a
--> [listen a] forward_route: 'a' has no port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] forward_route: 'a' has no port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1
 forward_route =
--> [listen a] forward_route: '' has no port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] forward_route: '' has no port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1
 forward_route = a:
--> [listen a] forward_route: '' is not a port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] forward_route: '' is not a port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1
 forward_route = a:0
--> [listen a] forward_route: '0' is not a port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] forward_route: '0' is not a port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1
 forward_route = a:65536
--> [listen a] forward_route: '65536' is not a port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] forward_route: '65536' is not a port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1
 forward_route = :80
--> [listen a] forward_route: '' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] forward_route: '' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1
 forward_route = *.a.example:80
--> [listen a] forward_route: '*.a.example' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] forward_route: '*.a.example' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1
 forward_route = $1.example:80
--> [listen a] forward_route: '$1.example' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] forward_route: there is nothing for $1 here, allowed: in a section [sni *.NAME]
 
 [listen a]
 port = 1
 tunnel_route = 192.0.2.256:80
--> [listen a] tunnel_route: '192.0.2.256' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] tunnel_route: '192.0.2.256' is neither a host name nor an IP address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1
 tunnel_route = ::1:80
--> [listen a] tunnel_route: '::1:80' has an IPv6 address without brackets, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] tunnel_route: '::1:80' has an IPv6 address without brackets, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1
 tunnel_route = [a.example]:80
--> [listen a] tunnel_route: '[a.example]:80' has brackets around what is not an IPv6 address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] tunnel_route: '[a.example]:80' has brackets around what is not an IPv6 address, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1
 tunnel_route = [::1]
--> [listen a] tunnel_route: '[::1]' has no port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] tunnel_route: '[::1]' has no port, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1
 partial_blind_route = unix:
--> [listen a] partial_blind_route: there is no file name, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535
+-> [listen a] partial_blind_route: there is no file name, allowed: HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}, port 1 to 65535 or {inbound_local_port} or {proxy_protocol_port}
 
 [listen a]
 port = 1

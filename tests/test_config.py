@@ -52,6 +52,9 @@ from tests.config_mistakes import mistakes
 
 ORIGINAL = Route(RouteKind.TUNNEL, original=True)
 
+VARIABLE = Route(RouteKind.TUNNEL, ("a", 0), port_variable="{inbound_local_port}")
+VARIABLE6 = Route(RouteKind.TUNNEL, ("::1", 0), port_variable="{proxy_protocol_port}")
+
 a_factory = Factory.forProtocol(Protocol)
 not_a_factory = 7
 
@@ -365,7 +368,8 @@ class DefaultTests(ConfigurationTestCase):
         """The defaults are those that the documentation promises."""
         self.assertEqual(attrs.astuple(EdgeConfig()), (30, 300))
         self.assertEqual(
-            attrs.astuple(NetConfig()), (30000, 86400, 1, 30, b"", 30000, 0, 0, None, 60, -1, 1, 1, *[0] * 9)
+            attrs.astuple(NetConfig()),
+            (30000, 86400, 1, 30, ((443, 443),), b"", 30000, 0, 0, None, 60, -1, 1, 1, *[0] * 9),
         )
         self.assertEqual(
             attrs.asdict(SSLConfig()),
@@ -430,6 +434,7 @@ class ValueTests(ConfigurationTestCase):
             (NetConfig, "connect_timeout", "5", 5.0),
             (NetConfig, "throttle_message", r"HTTP/1.1 503 a\r\n\r\n\tü\\n", "HTTP/1.1 503 a\r\n\r\n\tü\\n".encode()),
             (NetConfig, "throttle_message", "", b""),
+            (NetConfig, "connect_ports", "443, 8000-8999", ((443, 443), (8000, 8999))),
             (NetConfig, "max_connections_in", "0", 0),
             (NetConfig, "max_requests_in", "5", 5),
             (NetConfig, "per_client.max_connections_in", "9", 9),
@@ -505,6 +510,8 @@ class ValueTests(ConfigurationTestCase):
             (ListenConfig, "partial_blind_route", "[::1]:80", Route(RouteKind.PARTIAL_BLIND, target=("::1", 80))),
             (ListenConfig, "tunnel_route", "192.0.2.1:80", Route(RouteKind.TUNNEL, target=("192.0.2.1", 80))),
             (ListenConfig, "tunnel_route", "{original_destination}\nflags = ssl, tr-in", ORIGINAL),
+            (ListenConfig, "tunnel_route", "A:{inbound_local_port}", VARIABLE),
+            (ListenConfig, "tunnel_route", "[::1]:{proxy_protocol_port}", VARIABLE6),
             (ListenConfig, "factory", "os:_exit", Route(RouteKind.FACTORY, factory="os:_exit")),
             (CertificateConfig, "ssl_cert_name", "both.pem, rsa.pem", (here / "both.pem", here / "rsa.pem")),
             (CertificateConfig, "ssl_key_name", "", ()),

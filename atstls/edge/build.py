@@ -44,6 +44,7 @@ from atstls.edge.places import ROUTES_ONWARD, Route, RouteKind, load_factory
 from atstls.edge.routes import RouteTable, Rule
 from atstls.edge.tunnels import look_at_tunnels
 from atstls.edge.values import shown
+from atstls.edge.variables import VariableAddress
 from atstls.edge.welcome import files_site, welcome_site
 from atstls.errors import ConfigurationError
 from atstls.interfaces import IContinuation
@@ -574,7 +575,12 @@ class _Builder:
         if route.kind is RouteKind.FACTORY:
             assert route.factory is not None
             return self._protocol(_factory(route.factory, reactor))
-        address: Address = ORIGINAL_DESTINATION if route.original else route.target or str(route.path)
+        address: Address | VariableAddress = (
+            ORIGINAL_DESTINATION if route.original else route.target or str(route.path)
+        )
+        if route.target is not None and (route.label or route.port_variable is not None):
+            host, port = route.target
+            address = VariableAddress(host, route.port_variable or port, self.configuration.net.connect_ports)
         connect_seconds = self.configuration.net.connect_timeout
         half_close_seconds = self.configuration.edge.half_close_timeout
         if route.kind is RouteKind.PARTIAL_BLIND and not through:

@@ -304,6 +304,11 @@ class _Loader:
             wrong = f"is a second route, beside {first}"
             self._complain(section, wrong, name, allowed=f"at most one of {', '.join(ROUTE_KEYS)}")
 
+    def _check_label(self, section: Section, route: Route | None, wildcard: bool) -> None:
+        if route is not None and route.label and not wildcard:
+            wrong = "there is nothing for $1 here"
+            self._complain(section, wrong, route.kind.value, allowed="in a section [sni *.NAME]")
+
     def _listen(self, section: Section) -> ListenConfig:
         assert section.name is not None  # _is_known() saw to it
         values = self._values(section, ListenConfig)
@@ -317,6 +322,7 @@ class _Loader:
         if first != "port" and first and "interface" in section.entries:
             self._complain(section, f"has no use with {first}", "interface", allowed="with port")
         listen = _made(ListenConfig, values, name=section.name)
+        self._check_label(section, listen.chosen, False)
         # As it is written, whatever else is wrong there.
         self._passes_on |= "flags" in section.entries and "tr-pass" in section.entries["flags"].text
         if "plain" in listen.flags:
@@ -380,6 +386,7 @@ class _Loader:
             self._complain(section, "is no name", allowed="[sni NAME], [sni *.NAME] or [sni]")
         sni = _made(SNIConfig, values, pattern=pattern or "")
         self._check_ports(section, sni)
+        self._check_label(section, sni.route, sni.pattern.startswith("*."))
         self._check_versions(
             section,
             ("valid_tls_version_min_in", sni.valid_tls_version_min_in or self.ssl.server_version_min),

@@ -24,6 +24,7 @@ from atstls.edge.original import ORIGINAL_DESTINATION, client_options, original_
 from atstls.edge.places import join_port
 from atstls.edge.proxyout import PROXY_OUT_NONE, introduction
 from atstls.edge.tunnels import tally_tunnel
+from atstls.edge.variables import NoAddress, VariableAddress
 from atstls.events import (
     EVENT_DONE,
     NET_EVENT_OPEN,
@@ -42,8 +43,10 @@ LED_BACK_SECONDS: Final = 60.0
 HTTP2: Final = b"h2"
 
 
-def address_words(address: Address) -> str:
+def address_words(address: Address | VariableAddress) -> str:
     """C{address} as it is written in the configuration."""
+    if isinstance(address, VariableAddress):
+        return str(address)
     if address is ORIGINAL_DESTINATION:
         return address[0]
     return f"unix:{address}" if isinstance(address, str) else join_port(*address)
@@ -67,7 +70,7 @@ class Onward:
 
     where: str
     processor: NetProcessor
-    address: Address
+    address: Address | VariableAddress
     options: NetVCOptions
     connect_seconds: float = 30
     half_close_seconds: float = HALF_CLOSE_SECONDS
@@ -86,9 +89,21 @@ class Onward:
         _Dial(self, data)
         return EVENT_DONE
 
-    def address_for(self, vc: Any) -> Address | None:
-        """Where C{vc} goes; C{None}: nowhere."""
-        return original_address(vc) if self.address is ORIGINAL_DESTINATION else self.address
+    def address_for(self, vc: Any) -> Address:
+        """
+        Where C{vc} goes.
+
+        @raise NoAddress: nowhere.
+        """
+        address = self.address
+        if isinstance(address, VariableAddress):
+            return address.of(vc)
+        if address is ORIGINAL_DESTINATION:
+            found = original_address(vc)
+            if found is None:
+                raise NoAddress("it meant no other place than this port")
+            return found
+        return address
 
     def options_for(self, vc: Any) -> NetVCOptions:
         """What the connection should be that is made for C{vc}."""
@@ -172,9 +187,10 @@ class _Dial:
         self._action: IAction | None = None
         # No bytes are wanted yet; timeouts are.
         vc.do_io_read(self, 0, None)
-        address = onward.address_for(vc)
-        if address is None:
-            self._give_up("it meant no other place than this port", errno.EPROTO)
+        try:
+            address = onward.address_for(vc)
+        except NoAddress as exc:
+            self._give_up(str(exc), errno.EPROTO)
             return
         self._action = onward.processor.connect_s(self, address, onward.connect_seconds, onward.options_for(vc))
 

@@ -28,6 +28,9 @@ IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 SUN_PATH_BYTES: Final = 107
 """The longest path of a UNIX socket on Linux (unix(7): C{sun_path} is 108 bytes, one of them for the end)."""
 
+PORT_VARIABLES: Final = ("{inbound_local_port}", "{proxy_protocol_port}")
+"""In the place of a port: that to which the client has come, or that which a load balancer says that he meant."""
+
 _ORIGINAL = "{original_destination}"
 _FACTORY = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 
@@ -187,6 +190,15 @@ def host_of(text: str) -> str:
         raise ValueError(f"{shown(text)} is neither a host name nor an IP address") from None
 
 
+def _host_with_label(text: str) -> str:
+    """The same, where C{$1} may be a part of the name, or all of it."""
+    if "$1" not in text:
+        return host_of(text)
+    if host_of(text.replace("$1", "x")) != text.replace("$1", "x").lower():
+        raise ValueError(f"{shown(text)} is not a host name")
+    return text.lower()
+
+
 class Interface(Kind[str]):
     """The address on which to listen."""
 
@@ -266,6 +278,7 @@ class Route:
     @ivar target: host and port, for the three routes that go on.
     @ivar path: the site's directory, or the UNIX socket of a route that goes on.
     @ivar factory: C{package.module:NAME}.
+    @ivar port_variable: one of L{PORT_VARIABLES} in the place of a port.
     @ivar original: where the client of a transparent port wanted to go, for the three routes that go on.
     """
 
@@ -274,6 +287,12 @@ class Route:
     path: Path | None = None
     factory: str | None = None
     original: bool = False
+    port_variable: str | None = None
+
+    @property
+    def label(self) -> bool:
+        """Has the host a place for what the star of a rule's name stands for?"""
+        return self.target is not None and "$1" in self.target[0]
 
     @classmethod
     def welcome(cls) -> "Route":
@@ -310,17 +329,23 @@ class Onward(Kind[Route]):
 
     route: RouteKind
     noun = "HOST:PORT, [V6]:PORT, unix:PATH or {original_destination}"
-    span = "port 1 to 65535"
+    span = f"port 1 to 65535 or {' or '.join(PORT_VARIABLES)}"
 
     def convert(self, text: str) -> Route:
         if text.startswith("unix:"):
             return Route(self.route, path=File().convert(text.removeprefix("unix:")))
         if text == _ORIGINAL:
             return Route(self.route, original=True)
+        for variable in PORT_VARIABLES:
+            if text.endswith(f":{variable}"):
+                host, port = split_port(text.removesuffix(f":{variable}"))
+                if port is not None:
+                    raise ValueError(f"{shown(text)} has two ports")
+                return Route(self.route, target=(_host_with_label(host), 0), port_variable=variable)
         host, port = split_port(text)
         if port is None:
             raise ValueError(f"{shown(text)} has no port")
-        return Route(self.route, target=(host_of(host), port))
+        return Route(self.route, target=(_host_with_label(host), port))
 
     def locate(self, value: Route, base: Path) -> Route:
         return attrs.evolve(value, path=base / value.path) if value.path is not None else value
@@ -330,6 +355,9 @@ class Onward(Kind[Route]):
             return _ORIGINAL
         if value.target is None:
             return f"unix:{value.path}"
+        if value.port_variable is not None:
+            host = value.target[0]
+            return f"[{host}]:{value.port_variable}" if ":" in host else f"{host}:{value.port_variable}"
         return join_port(*value.target)
 
 

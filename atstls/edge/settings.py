@@ -30,6 +30,7 @@ from atstls.edge.values import (
     IPNetwork,
     Networks,
     OrNothing,
+    PortRanges,
     ProtocolNames,
     Seconds,
     Switch,
@@ -148,6 +149,12 @@ class NetConfig:
         Seconds(positive=True),
         30.0,
         "How long a connection to the next host may take to be made. Ours, after http.connect_attempts_timeout.",
+    )
+    connect_ports: tuple[tuple[int, int], ...] = key(
+        "connect_ports",
+        PortRanges(),
+        ((443, 443),),
+        "The ports to which a route may lead whose port is a variable. From http.connect_ports.",
     )
     throttle_message: bytes = key(
         "throttle_message",

@@ -54,6 +54,8 @@ def _address(to: str) -> Address:
         route = kind.convert(to)
     except ValueError as exc:
         raise ConfigurationError(f"{exc}, allowed: {kind.allowed}") from exc
+    if route.label or route.port_variable is not None:
+        raise ConfigurationError(f"{to}: a part of it is a variable, allowed: a callable that gives the way")
     if route.original:
         return ORIGINAL_DESTINATION
     return str(route.path) if route.target is None else route.target

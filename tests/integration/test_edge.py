@@ -474,6 +474,35 @@ class RouteTests(EdgeTestCase):
         edge.says("that is where the connection came in")
         self.assertEqual(1, edge.log.count("that is where"))
 
+    def test_routes_with_variables(self) -> None:
+        """The star's label and the client's own port say where it goes, as far as that is allowed."""
+        label, origin = "localhost", self.origin()
+        edge = self.start(
+            "[net]\nconnect_ports = 443, "
+            f"{origin.port}\n[listen a]\nport = 0\n[listen pp]\nport = 0\nflags = ssl, pp\n"
+            f"[sni *.one.example]\nforward_route = $1:{origin.port}\n"
+            "[sni two.example]\nforward_route = localhost:{inbound_local_port}\n"
+            "[sni three.example]\nforward_route = localhost:{proxy_protocol_port}\n"
+        )
+        sock = self.tls(edge.port("a"), f"{label}.one.example")
+        sock.sendall(b"hello")
+        self.assertEqual(b"hello", sock.recv(5))
+        sock = self.tls(edge.port("a"), "two.example")
+        self.assertRaises((OSError, ssl.SSLError), read_all, sock)
+        edge.says(f"port {edge.port('a')} is not in connect_ports")
+        for port in (origin.port, 22):
+            raw = self.tcp(edge.port("pp"))
+            raw.sendall(f"PROXY TCP4 192.0.2.1 192.0.2.2 5 {port}\r\n".encode())
+            context = client_context(trust=None)
+            sock = context.wrap_socket(raw, server_hostname="three.example", suppress_ragged_eofs=False)
+            self.addCleanup(sock.close)
+            if port == 22:
+                self.assertRaises((OSError, ssl.SSLError), read_all, sock)
+                edge.says("port 22 is not in connect_ports")
+            else:
+                sock.sendall(b"there")
+                self.assertEqual(b"there", sock.recv(5))
+
     def test_a_name_that_leads_back_to_a_port_without_tls(self) -> None:
         """Each such connection is dialled for once, and what was dialled then is not: else it would never end."""
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -488,9 +517,10 @@ class RouteTests(EdgeTestCase):
         )
         edge.port("plain")
         for _ in range(3):
-            sock = socket.create_connection((interface, port), PATIENCE)
-            self.addCleanup(sock.close)
-            self.assertRaises(ConnectionResetError, sock.recv, 1)
+            with self.assertRaises(ConnectionResetError):  # while it connects, or after
+                sock = socket.create_connection((interface, port), PATIENCE)
+                self.addCleanup(sock.close)
+                sock.recv(1)
         edge.says("that is where the connection came in")
         time.sleep(0.2)
         self.assertLess(edge.log.count("that is where"), 5)
