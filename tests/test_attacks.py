@@ -317,6 +317,16 @@ class RenegotiationTests(OverTLS):
         self.assertEqual(["READ_READY", "ERROR"], cont.events)
         self.assertEqual(10, cont.log[-1][1])
 
+    def test_refused_behind_data_though_silent(self) -> None:
+        """The ERROR needs no word of a peer that has asked and then says nothing more."""
+        vc, peer, _ = self.established()
+        cont, found = self.read_all(vc)
+        peer.write(b"data first")
+        self.ask(peer)
+        peer._send()
+        self.reactor.settle()
+        self.assertEqual((["READ_READY", "ERROR"], b"data first"), (cont.events, found))
+
     def allowed(self, **more: Any) -> tuple[Any, TLSPeer]:
         policy = server_policy(
             self.version, settings={"allow_client_renegotiation": True}, allow_client_renegotiation=True

@@ -370,6 +370,19 @@ class CornerTests(OverTLS):
         self.run_peers(peer, until=lambda: peer.end)
         self.assertEqual("close_notify", peer.end)
 
+    def test_one_piece_one_pass(self) -> None:
+        """Bytes that are all there are read in one pass, and none is made to see that there are no more."""
+        vc, peer, _ = self.established()
+        _, got = self.read_all(vc)
+        self.run_peers(peer)
+        read = SSLNetVConnection.net_read_io
+        for number in range(1, 4):
+            peer.write(b"x" * number)
+            peer._send()
+            with mock.patch.object(SSLNetVConnection, "net_read_io", autospec=True, side_effect=read) as passes:
+                self.reactor.settle()
+            self.assertEqual((number * (number + 1) // 2, 1), (len(got), passes.call_count))
+
     def test_kernel_fails_in_the_handshake(self) -> None:
         """An error of the kernel that is no end says what it was."""
         vc, _sock = self.accept()
