@@ -199,6 +199,10 @@ class TCPListeningPort:
 
     loseConnection = stopListening  # noqa: N815
 
+    def connectionLost(self, reason: Any = None) -> None:
+        """The same at once, as Twisted's ports have it: what stopping the factory raises is raised."""
+        self._close()
+
     def getHost(self) -> IAddress:
         """Where it listens; once closed, where it did."""
         host: IAddress = self._host

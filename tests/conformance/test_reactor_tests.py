@@ -182,10 +182,6 @@ class TLSPorts(TCPPorts):
         return f"{factory} (atstls) starting on {port.getHost().port}"
 
 
-class BindAddresses(Moved, test_tcp.TestBindAddressBuilder):
-    """C{bindAddress}."""
-
-
 class StartTLS(Moved, test_tls.SSLClientTestsMixin):
     """Twisted's tests of C{connectSSL} and of C{startTLS}, whose contexts are those that the tests give."""
 

@@ -11,6 +11,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import twisted
+from incremental import Version
 from twisted.internet.protocol import Protocol
 from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.test import test_tls
@@ -21,6 +23,8 @@ from atstls.net.handler import NetHandler
 from atstls.net.poll import ReactorPollDescriptor
 from tests.conformance.test_reactor_tests import without
 from tests.support import HandReactor, unix_pair
+
+OLD = twisted.version < Version("Twisted", 26, 10, 0)
 
 _ITSELF = "it is about the class TLSMemoryBIOProtocol or TLSMemoryBIOFactory itself"
 _PRIVATE = "it puts something in the place of a private part of TLSMemoryBIOProtocol"
@@ -49,6 +53,7 @@ EXEMPT = {
     "test_streamingProducerTwice": _BELOW,
     "test_streamingProducerUnregister": _BELOW,
     "test_streamingProducerUnregisterTwice": _BELOW,
+    **({"test_writeUnicodeRaisesTypeError": "it counts errors that are logged where they are none"} if OLD else {}),
     # What we do otherwise, as docs/endpoints.rst says.
     "test_loseConnectionAfterHandshake": "after loseConnection() it wants what still comes, until the peer answers,"
     " and for ever if it does not (twisted#7926); ours reads no more, like TCP",
