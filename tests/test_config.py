@@ -589,6 +589,19 @@ class ValueTests(ConfigurationTestCase):
         rules = self.load("[sni BOB.example.]\n[sni *.Example]\n[sni bücher.example]\n[sni]\n").snis
         self.assertEqual([rule.pattern for rule in rules], ["bob.example", "*.example", "xn--bcher-kva.example", ""])
 
+    def test_labels(self) -> None:
+        """The place for a label may be anywhere in a host, in any spelling of the rest."""
+        for text, host in (
+            ("$1.Internal:1", "$1.internal"),
+            ("A-$1-b.$1.c:1", "a-$1-b.$1.c"),
+            ("$1.bücher.example:1", "$1.xn--bcher-kva.example"),
+            ("$1:1", "$1"),
+        ):
+            (rule,) = self.load(f"[sni *.a]\ntunnel_route = {text}\n").snis
+            self.assertEqual(Route(RouteKind.TUNNEL, (host, 1)), rule.route)
+        for text in ("$1..b:1", "$11 b:1", "x-the-label-x.$1:1", "$1/a:1"):
+            self.assertEqual(1, len(self.complaints(f"[sni *.a]\ntunnel_route = {text}\n")), text)
+
     def test_keys_of_certificates(self) -> None:
         """Each certificate goes with its key, from a file of its own or from the same one."""
         certificate = self.loaded(CertificateConfig, "ssl_cert_name = a.pem, rsa.pem\nssl_key_name = a.key, rsa.pem\n")

@@ -164,6 +164,19 @@ class PlainTests(OverBothPolls):
         del vc, cont
         self.assertIsNone(reference())
 
+    def test_reset_meanwhile(self) -> None:
+        """A host that resets it while it is told: the reason is there."""
+        cont = RecordingContinuation()
+        self.processor.connect_re(cont, self.address, NetVCOptions(first_bytes=FIRST))
+        (vc,) = cont.given
+        told = RecordingContinuation()
+        vc.do_io_read(told, 0, new_empty_MIOBuffer())
+        vc.socket.shutdown(socket.SHUT_WR)  # so that the kernel refuses what is to be sent
+        self.accept()
+        self.reactor.settle()
+        self.assertEqual((["ERROR"], errno.EPIPE), (told.events, vc.lerrno))
+        self.assertIsNone(vc.socket)
+
     def test_closed_meanwhile(self) -> None:
         """Its user may give it up at any time, before and in being told."""
         for settle in (False, True):

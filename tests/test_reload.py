@@ -22,8 +22,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from atstls.edge.build import Machinery, build
 from atstls.edge.config import load
+from atstls.edge.keylog import KeyLog
 from atstls.edge.reload import LOOK_SECONDS, LeavingFactories, Reload
 from atstls.edge.service import Edge, Signals
+from atstls.errors import ConfigurationError
 from atstls.net.cop import InactivityCop
 from tests.integration.twistd import write_certificate
 from tests.support import HandReactor
@@ -280,6 +282,19 @@ class ReloadTests(SynchronousTestCase):
         self.says(self.plain(self.port("a")), b"x", b"x")
         self.done(self.section(factory="OTHER", flags="plain, pp"))
         self.says(self.plain(self.port("a")), b"x", b"X")
+
+    def test_a_key_log_that_cannot_be_written(self) -> None:
+        """Nor does that change anything, and the one that is written is written still."""
+        text = self.section(flags="ssl")
+        log = self.here / "keys"
+        self.start(text + f"[ssl]\nkeylog_file = {log}\n")
+        self.patch(KeyLog, "open", self.no_key_log)
+        self.refused(text + f"[ssl]\nkeylog_file = {self.here}/other\n", "[ssl] keylog_file: scripted")
+        self.client("localhost")
+        self.assertIn(b"CLIENT_TRAFFIC_SECRET_0", log.read_bytes())
+
+    def no_key_log(self) -> None:
+        raise ConfigurationError("[ssl] keylog_file: scripted")
 
     def test_a_factory_that_cannot_be_started(self) -> None:
         """Nor does a factory of the operator's; and one that cannot be stopped is his affair."""

@@ -195,6 +195,24 @@ class PortTests(OverBothPolls):
         self.assertEqual("{original_destination}", address_words(ORIGINAL_DESTINATION))
         port.cancel()
 
+    def test_in_the_name_of_the_client(self) -> None:
+        """With tr-out the address to connect from is the client's, whichever way it is written; if it has one."""
+        options = NetVCOptions(packet_tos=8)
+        onward = Onward("x", self.processor, ("192.0.2.5", 80), options, as_client=True)
+        vc, _ = self.connection()
+        for remote, expected in (
+            (("192.0.2.9", 5), "192.0.2.9"),
+            (("::ffff:192.0.2.9", 5), "192.0.2.9"),
+            (("2001:db8::9", 5), "2001:db8::9"),
+        ):
+            vc.set_remote_addr(remote)
+            made = onward.options_for(vc)
+            self.assertEqual((expected, 0, 8), (made.local_ip, made.local_port, made.packet_tos))
+            self.assertTrue(made.local_ip_is_foreign)
+        vc.set_remote_addr("/run/x")
+        self.assertIs(options, onward.options_for(vc))
+        self.assertEqual(("", False), (options.local_ip, options.local_ip_is_foreign))
+
     def test_options(self) -> None:
         """Marks and classes of packets are those of the accepted sockets (N094)."""
         mark = 5 if os.geteuid() == 0 else 0

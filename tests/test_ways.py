@@ -537,6 +537,9 @@ class MistakeTests(WaysTestCase):
         for to in ("b.example", "b.example:0", "unix:", "::1:80", ""):
             for way in (Forward, Reencrypt, Tunnel):
                 self.assertRaises(ConfigurationError, way, to)
+        for to in ("$1.internal:80", "b.example:{inbound_local_port}"):
+            error = self.assertRaises(ConfigurationError, Forward, to)
+            self.assertIn("a part of it is a variable", str(error))
         self.assertEqual(("b.example", 80), Forward("B.example:80").address)
         self.assertEqual("/a/b", Tunnel("unix:/a/b").address)
         self.assertIs(ORIGINAL_DESTINATION, Tunnel("{original_destination}").address)

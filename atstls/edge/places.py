@@ -31,6 +31,9 @@ SUN_PATH_BYTES: Final = 107
 PORT_VARIABLES: Final = ("{inbound_local_port}", "{proxy_protocol_port}")
 """In the place of a port: that to which the client has come, or that which a load balancer says that he meant."""
 
+_LABEL = "x-the-label-x"
+"""Stands for C{$1} while a name is looked at."""
+
 _ORIGINAL = "{original_destination}"
 _FACTORY = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 
@@ -194,9 +197,9 @@ def _host_with_label(text: str) -> str:
     """The same, where C{$1} may be a part of the name, or all of it."""
     if "$1" not in text:
         return host_of(text)
-    if host_of(text.replace("$1", "x")) != text.replace("$1", "x").lower():
+    if _LABEL in text:
         raise ValueError(f"{shown(text)} is not a host name")
-    return text.lower()
+    return host_of(text.replace("$1", _LABEL)).replace(_LABEL, "$1")
 
 
 class Interface(Kind[str]):
