@@ -170,11 +170,28 @@ GOLD: Final = (
         ),
     ),
     Gold(20, "proxy_protocol_addressless", ("test_proxy_protocol.InTests.test_over_tls_and_in_clear",)),
-    Gold(21, "tls_reload_under_load", ("test_edge.ReloadTests.test_under_load",)),
+    Gold(
+        21,
+        "tls_reload_under_load",
+        (
+            "test_gold_reload.ReloadTests.test_tls_reload_under_load",
+            "test_edge.ReloadTests.test_under_load",
+        ),
+    ),
+    Gold(
+        21,
+        "tls_check_cert_selection_reload",
+        (
+            "test_gold_reload.ReloadTests.test_tls_check_cert_selection_reload",
+            "test_reload.SessionTests.test_sessions_go_on",
+        ),
+    ),
+    Gold(21, "tls_sni_yaml_reload", ("test_gold_reload.ReloadTests.test_tls_sni_yaml_reload",)),
     Gold(
         21,
         "ssl_multicert_loader",
         (
+            "test_gold_reload.ReloadTests.test_ssl_multicert_loader",
             "test_edge.StartTests.test_a_key_that_is_none",
             "test_edge.StartTests.test_every_mistake_has_its_line",
             "test_edge.ReloadTests.test_read_again",

@@ -181,6 +181,9 @@ class HooksTestCase(SharedEdgeTestCase):
 class HooksTests(HooksTestCase):
     """Each hook is asked once for each connection, in order, and may take its time; the client is served."""
 
+    def rests(self) -> None:
+        """That it does nothing afterwards is seen in L{ParkedTests}; to look each time takes longer than the tests."""
+
     def _served(self, listener: str, *expected: str, ordered: bool = True) -> None:
         for version in VERSIONS:
             self._file.unlink(missing_ok=True)
