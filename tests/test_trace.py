@@ -208,9 +208,14 @@ class TraceTests(OverTLS):
             draws.append(1)
             return 0
 
-        vc, peer, _ = self.established(self.traced_policy(WireTrace(1, draw=draw)))
-        self.talk(vc, peer)
-        self.assertEqual([1], draws)
+        for rule in WireTrace(1, draw=draw), WireTrace(0, draw=draw):
+            draws.clear()
+            vc, peer, _ = self.established(self.traced_policy(rule))
+            self.talk(vc, peer)
+            vc._begin_trace()  # as where a session is refused, and the handshake begins anew
+            self.assertEqual([1], draws)
+            self.assertEqual(rule.percentage == 1, vc.get_ssl_trace())
+        vc, _, _ = self.established(self.traced_policy(WireTrace(1, draw=draw)))
         self.assertTrue(vc.compute_ssl_trace())
 
     def test_no_plaintext_without_trace(self) -> None:

@@ -68,11 +68,16 @@ class TraceableNetVConnection(UnixNetVConnection):
         return rule is not None and rule.wants(self.server_name, self.get_remote_addr())
 
     def _begin_trace(self) -> None:
-        """The engine is there, and has seen nothing: trace it, if a hook, the policy or the client's side wants it."""
+        """
+        The engine is there, and has seen nothing: trace it, if a hook, the policy or the client's side wants it.
+
+        That is decided once, also where the handshake begins anew with another engine.
+        """
         wanted = self.get_arg(SSL_TRACE)
         if wanted is None:
             on_behalf = self.options is not None and self.options.origin_trace is not None
             wanted = on_behalf or self.compute_ssl_trace()
+            self.set_arg(SSL_TRACE, wanted)
         if wanted:
             self.set_ssl_trace(True)
 
