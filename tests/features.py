@@ -245,6 +245,7 @@ SECTIONS: Final = (
                 "S008",
                 "Bytes are moved when they are wanted and the kernel may have them, and only then.",
                 "handler.TurnTests.test_only_enabled_and_triggered",
+                "sslvc.CornerTests.test_one_piece_one_pass",
                 "unixvc.ReadTests.test_bytes_that_came_before",
             ),
             works(
@@ -274,6 +275,7 @@ SECTIONS: Final = (
                 "was not done, none in a blind tunnel.",
                 "sslvc_data.HalfCloseTests.test_close",
                 "sslvc_data.HalfCloseTests.test_close_after_the_peers_fin",
+                "sslvc.CornerTests.test_goodbye_after_goodbye_and_end",
                 "sslvc_handshake.ServerHandshakeTests.test_closed_before_the_handshake",
                 "sslvc_facts.OneOfTwoTests.test_close_of_a_tunnel",
             ),
@@ -289,6 +291,8 @@ SECTIONS: Final = (
                 "Inactivity and active timeouts over TLS.",
                 "sslvc_data.ReadTests.test_timeouts",
                 "sslvc_facts.OneOfTwoTests.test_active_timeout",
+                "sslvc.CornerTests.test_handshake_is_no_silence",
+                "sslvc.CornerTests.test_slow_peer_is_no_silent_one",
             ),
             works(
                 "S015",
@@ -516,6 +520,7 @@ SECTIONS: Final = (
                 "sslvc_handshake.ServerHandshakeTests.test_peer_leaves_in_every_phase",
                 "sslvc_facts.EngineAnswerTests.test_left",
                 "sslvc.CornerTests.test_half_a_hello_and_the_end_at_once",
+                "sslvc.CornerTests.test_end_that_the_kernel_tells_with_the_bytes",
             ),
             works(
                 "S051",
@@ -598,6 +603,7 @@ SECTIONS: Final = (
                 "S063",
                 "A TLS 1.2 client that begins anew is refused: no_renegotiation, ERROR, and the next one is served.",
                 "attacks.RenegotiationTests.test_refused",
+                "attacks.RenegotiationTests.test_refused_behind_data_though_silent",
                 "integration.bad_input.ClientTests.test_renegotiation",
                 "integration.edge.TLSTests.test_renegotiation_is_refused",
             ),
