@@ -16,7 +16,7 @@ from typing import Any
 from atstls.errors import VerifyFailed
 from atstls.ssl.trace import TraceableNetVConnection
 from atstls.tls.certificates import UNREADABLE
-from atstls.tls.engine import RENEGOTIATION_REFUSED
+from atstls.tls.engine import RENEGOTIATED_TOO_OFTEN, RENEGOTIATION_REFUSED
 from atstls.tls.policy import ClientPolicy
 from atstls.tls.verify import VerifyPolicy, VerifyProperties, check_peer
 
@@ -54,8 +54,8 @@ class TLSFacts(TraceableNetVConnection):
         return self.engine is not None and self.engine.session_reused
 
     def get_ssl_client_renegotiation_abort(self) -> bool:
-        """Was the connection given up because the peer asked for another handshake, which it may not have?"""
-        return self.engine is not None and self.engine.reason == RENEGOTIATION_REFUSED
+        """Was the connection given up because the peer asked for a handshake that it may not have, or for too many?"""
+        return self.engine is not None and self.engine.reason in (RENEGOTIATION_REFUSED, RENEGOTIATED_TOO_OFTEN)
 
     def is_eos_received(self) -> bool:
         """Has the peer's TLS stream ended?  C{clean_shutdown} says whether it said so, by close_notify."""

@@ -948,7 +948,7 @@ class SSLNetVConnection(TLSFacts):
                     "{peer} asked to renegotiate more than {times} times in {seconds:g} s: the connection ends",
                     peer=self.peer_name(), times=RENEGOTIATIONS, seconds=RENEGOTIATIONS_SECONDS, vc=self,
                 )  # fmt: skip
-                tls.give_up("the peer renegotiates too often")
+                tls.give_up(engine.RENEGOTIATED_TOO_OFTEN)
             return
         if tls.answers and not self.write_shut:
             tls.give_up(engine.RENEGOTIATION_REFUSED)

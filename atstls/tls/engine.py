@@ -93,7 +93,8 @@ DONE: Final = 1
 WANT_READ: Final = 0
 
 RENEGOTIATION_REFUSED: Final = "the peer asked to renegotiate"
-"""The C{reason} of a stream that was given up for that."""
+RENEGOTIATED_TOO_OFTEN: Final = "the peer renegotiates too often"
+"""The C{reason} of a stream that was given up for that, where it may not at all, or may now and then."""
 
 BULKY_BYTES: Final = 32 << 10
 """A memory BIO keeps the room that it once needed: past this a silent connection is worth new ones."""
