@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import CertificateBuilder
 from docutils.core import publish_doctree
 from docutils.nodes import literal, row, section, table
@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from atstls.edge import config, places
+from atstls.edge import config, places, tlsfiles
 from atstls.edge.config import (
     CertificateConfig,
     ConfigurationErrors,
@@ -516,6 +516,8 @@ class ValueTests(ConfigurationTestCase):
             (CertificateConfig, "ssl_cert_name", "both.pem, rsa.pem", (here / "both.pem", here / "rsa.pem")),
             (CertificateConfig, "ssl_key_name", "", ()),
             (CertificateConfig, "action", "", None),
+            (CertificateConfig, "ssl_ca_name", "a.pem", (here / "a.pem",)),
+            (CertificateConfig, "ssl_key_dialog", "exec:/bin/echo x", "exec:/bin/echo x"),
             (CertificateConfig, "dest_ip", "*", "*"),
             (CertificateConfig, "dest_ip", "192.0.2.1", "192.0.2.1"),
             (CertificateConfig, "dest_ip", "192.0.2.1:443", "192.0.2.1:443"),
@@ -622,6 +624,50 @@ class ValueTests(ConfigurationTestCase):
         a, b = self.load(text).certificates
         self.assertEqual(a.files, ((self.here / "certs" / "a.pem", self.here / "keys" / "a.key"),))
         self.assertEqual(b.files, ((self.here / "b.pem", self.here / "b.key"),))
+
+    def test_chains(self) -> None:
+        """More of a chain stands in a file for all certificates, or in one for each."""
+        text = "[certificate a]\nssl_cert_name = both.pem, rsa.pem\nssl_ca_name = "
+        for files, count in (("a.pem", (1, 1)), ("a.pem, b.pem", (1, 1))):
+            (certificate,) = self.load(text + files + "\n").certificates
+            loaded = certificate.sources.load()
+            self.assertEqual(count, tuple(len(each.chain) for each in loaded))
+        self.assertNotEqual(loaded[0].chain, loaded[1].chain)
+        self.assertIn("3 for 2 in ssl_cert_name, allowed: as many", self.complaints(text + "a.pem, b.pem, a.pem\n")[0])
+        self.assertIn("HERE/text: it is not PEM", self.complaints(text + "text\n")[0])
+        self.assertEqual(1, len(self.complaints(text + "missing.pem\n")))
+
+    def test_pass_phrases(self) -> None:
+        """A program says the pass phrase of a key; what goes wrong with it is told, and never what it has said."""
+        made = self_signed(["a.example"])
+        locked = made.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open sesame"))
+        (self.here / "locked.key").write_bytes(locked)
+        (self.here / "locked.pem").write_bytes(made.leaf.public_bytes(Encoding.PEM))
+        text = "[certificate a]\nssl_cert_name = locked.pem\nssl_key_name = locked.key\n"
+        self.assertIn("encrypted and there is no pass phrase", self.complaints(text)[0])
+        (certificate,) = self.load(text + "ssl_key_dialog = exec:/bin/echo 'open sesame'\n").certificates
+        (loaded,) = certificate.sources.load()
+        self.assertEqual(made.leaf, loaded.leaf)
+        for command, words in (
+            ("exec:/bin/echo secret", "the pass phrase is wrong"),
+            ("exec:/bin/sh -c 'echo secret; exit 3'", "ssl_key_dialog: /bin/sh has failed, with status 3"),
+            ("exec:/bin/true", "ssl_key_dialog: /bin/true has said nothing"),
+            ("exec:/nowhere/x", "ssl_key_dialog: /nowhere/x cannot be run: No such file"),
+            ("builtin", "builtin would ask at a terminal"),
+            ("exec:", "'exec:' is no command"),
+            ("exec:'", "is no command"),
+            ("/bin/echo", "is no command"),
+        ):
+            (line,) = self.complaints(text + f"ssl_key_dialog = {command}\n")
+            self.assertIn(words, line)
+            if "said" not in words and "no command" not in words:
+                self.assertNotIn("secret", line)
+
+    def test_slow_pass_phrase(self) -> None:
+        """A program that does not answer is not waited for without end."""
+        self.patch(tlsfiles, "DIALOG_SECONDS", 0.05)
+        error = self.assertRaises(ConfigurationError, tlsfiles.pass_phrase, "exec:/bin/sleep 60")
+        self.assertIn("/bin/sleep has not answered in 0.05 s", str(error))
 
     def test_client_certificate(self) -> None:
         """What we show to the next host may have its key beside it, for all names or for one."""

@@ -670,7 +670,7 @@ def _load_pair(path: Any, key: Any) -> Certificate:
 
 
 def _loaded(config: CertificateConfig) -> tuple[Certificate, ...]:
-    return tuple(_load_pair(*pair) for pair in config.files)
+    return config.sources.load()
 
 
 def _factory(name: str, reactor: Any) -> Any:

@@ -25,7 +25,7 @@ from atstls.edge.inifile import Complaint, Section, read
 from atstls.edge.places import ROUTES_ONWARD, Route, RouteKind, server_pattern
 from atstls.edge.rules import ROUTE_KEYS, CertificateConfig, ListenConfig, SNIConfig
 from atstls.edge.settings import LATER, SECTIONS_LATER, EdgeConfig, NetConfig, SSLConfig
-from atstls.edge.tlsfiles import check_certificates
+from atstls.edge.tlsfiles import CertificateFiles, check_certificates
 from atstls.edge.values import FileFault, keys_of
 from atstls.errors import ConfigurationError
 from atstls.tls.contexts import VERSIONS, ClientVerification
@@ -262,7 +262,7 @@ class _Loader:
             return
         path, key_path = values.get(certificate[1]), values.get(private_key[1])
         if path is not None:
-            self._check_certificates(section, ((path, key_path),), certificate[0])
+            self._check_certificates(section, CertificateFiles(((path, key_path),)), certificate[0])
         elif key_path is not None:
             self._complain(section, "is the key of no certificate", private_key[0], allowed=f"with {certificate[0]}")
 
@@ -290,7 +290,7 @@ class _Loader:
             wrong = "no certificate is asked for"
             self._complain(section, wrong, "verify_client_ca_certs", allowed="with verify_client = MODERATE or STRICT")
 
-    def _check_certificates(self, section: Section, files: tuple[tuple[Path, Path | None], ...], key: str) -> bool:
+    def _check_certificates(self, section: Section, files: CertificateFiles, key: str) -> bool:
         try:
             check_certificates(files)
         except FileFault as exc:
@@ -364,11 +364,19 @@ class _Loader:
         elif keys and certs and len(keys) != len(certs):
             wrong = f"{len(keys)} for {len(certs)} in ssl_cert_name"
             self._complain(section, wrong, "ssl_key_name", allowed="as many, or none")
-        elif certs and ("ssl_key_name" in values or "ssl_key_name" not in section.entries):
+        elif certs and len(values.get("ssl_ca_name", ())) not in (0, 1, len(certs)):
+            wrong = f"{len(values['ssl_ca_name'])} for {len(certs)} in ssl_cert_name"
+            self._complain(section, wrong, "ssl_ca_name", allowed="as many, one, or none")
+        elif certs and not self._unread(section, values):
             made = _made(CertificateConfig, values, name=section.name)
-            if self._check_certificates(section, made.files, "ssl_cert_name"):
+            if self._check_certificates(section, made.sources, "ssl_cert_name"):
                 return made
         return None
+
+    def _unread(self, section: Section, values: dict[str, Any]) -> bool:
+        """Is there anything without which the certificate cannot be looked at, and that was complained about?"""
+        needed = ("ssl_key_name", "ssl_ca_name", "ssl_key_dialog")
+        return any(key in section.entries and key not in values for key in needed)
 
     def _check_tunnel(self, section: Section, values: dict[str, Any]) -> None:
         if values.get("dest_ip") == "*":

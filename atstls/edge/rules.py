@@ -27,7 +27,7 @@ from atstls.edge.places import (
     SocketPath,
 )
 from atstls.edge.settings import POLICY, PROPERTIES, VERSION
-from atstls.edge.tlsfiles import Authorities, Ciphers
+from atstls.edge.tlsfiles import Authorities, CertificateFiles, Ciphers, KeyDialog
 from atstls.edge.values import (
     PORT_MAX,
     Choice,
@@ -185,6 +185,19 @@ class CertificateConfig:
         (),
         "PEM files with the keys, in the order of the certificates; empty when each is in the certificate's file.",
     )
+    ssl_ca_name: tuple[Path, ...] = key(
+        "ssl_ca_name",
+        Files(),
+        (),
+        "PEM files with more of the chain, to be shown behind what stands in the certificate's file: one for each, in "
+        "their order, or one for all.",
+    )
+    ssl_key_dialog: str | None = key(
+        "ssl_key_dialog",
+        OrNothing(KeyDialog()),
+        None,
+        "What says the pass phrase of the keys: a program, run whenever the keys are checked or read.",
+    )
     dest_ip: str | None = key(
         "dest_ip",
         Destination(),
@@ -213,6 +226,11 @@ class CertificateConfig:
         if not self.ssl_key_name:
             return tuple((path, None) for path in self.ssl_cert_name)
         return tuple(zip(self.ssl_cert_name, self.ssl_key_name, strict=True))
+
+    @property
+    def sources(self) -> CertificateFiles:
+        """Those, and what else it takes to load them."""
+        return CertificateFiles(self.files, self.ssl_ca_name, self.ssl_key_dialog)
 
 
 @attrs.frozen(kw_only=True)

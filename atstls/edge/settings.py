@@ -85,8 +85,6 @@ LATER: Final[Mapping[str, Mapping[str, str]]] = {
         "async.handshake.enabled": "there is no engine that works in the background",
     },
     "certificate": {
-        "ssl_ca_name": NOT_YET,
-        "ssl_key_dialog": NOT_YET,
         "ssl_ocsp_name": NOT_YET,
     },
 }

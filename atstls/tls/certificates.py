@@ -135,6 +135,15 @@ def load_certificate(
     return Certificate(leaf, tuple(chain), key, names, cert_file)
 
 
+def load_chain(file: str) -> tuple[x509.Certificate, ...]:
+    """
+    Read the certificates in a file that stand between a leaf and its root.
+
+    @raise ConfigurationError: with the file and the reason, when it cannot be read or has none.
+    """
+    return tuple(_certificates(file, read_file(file)))
+
+
 def self_signed(names: Sequence[str], *, now: datetime | None = None) -> Certificate:
     """
     Make a certificate that nobody trusts, for trying things out and for a listener that has no other.
