@@ -5,6 +5,7 @@ Endpoint strings in programs that know nothing of us: C{twistd web}, and curl as
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tests.integration.twistd import (
     RUN_TWISTD,
     EdgeTestCase,
     client_context,
+    read_all,
     until,
     write_certificate,
 )
@@ -66,15 +68,29 @@ class TwistdWebTests(EdgeTestCase):
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
-    def web(self, arguments: str, *twistd: str) -> "subprocess.Popen[bytes]":
-        """C{twistd web}, until the end of the test."""
+    def web(
+        self,
+        arguments: str,
+        *twistd: str,
+        place: str = "0:interface=127.0.0.1",
+        prefix: tuple[str, ...] = (),
+        descriptors: tuple[int, ...] = (),
+    ) -> "subprocess.Popen[bytes]":
+        """
+        C{twistd web}, until the end of the test.
+
+        @param place: where it listens.
+        @param prefix: a command that runs it.
+        @param descriptors: what it inherits.
+        """
         with open(self.directory / "log", "wb") as log:
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-c", RUN_TWISTD, "-n", "--pidfile=", *twistd),
-                    *("web", "--path", "site", "--listen", f"atstls:0:interface=127.0.0.1:{arguments}"),
+                    *(*prefix, sys.executable, "-c", RUN_TWISTD, "-n", "--pidfile=", *twistd),
+                    *("web", "--path", "site", "--listen", f"atstls:{place}:{arguments}"),
                 ],
                 cwd=self.directory,
+                pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -143,6 +159,37 @@ class TwistdWebTests(EdgeTestCase):
         both = (self.directory / "www.key").read_bytes() + (self.directory / "www.pem").read_bytes()
         (folder / "www.pem").write_bytes(both)
         self.both_versions(self.port(self.web("folder=pems")))
+
+    def test_other_sockets(self) -> None:
+        """One that it inherits, one that systemd passed, whoever has read of it first, and a UNIX socket."""
+        pair = "privateKey=www.key:certKey=www.pem"
+        with socket.create_server(("127.0.0.1", 0)) as inherited:
+            port, fd = inherited.getsockname()[1], inherited.fileno()
+            process = self.web(pair, place=f"fd={fd}", descriptors=(fd,))
+            self.assertEqual(port, self.port(process))
+            self.both_versions(port)
+            self._stop(process)
+            does = (
+                f"import os, sys; os.dup2({fd}, 3)\n"
+                "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='web')\n"
+                "os.execv(sys.argv[1], sys.argv[1:])"
+            )
+            for name in ("web", "0"):
+                process = self.web(
+                    pair, place=f"systemd={name}", prefix=(sys.executable, "-c", does), descriptors=(fd,)
+                )
+                self.assertEqual(port, self.port(process))
+                self.both_versions(port)
+                self._stop(process)
+        process = self.web(pair, place="unix=web.sock")
+        until(lambda: (self.directory / "web.sock").exists() or process.poll() is not None, "a socket")
+        with socket.socket(socket.AF_UNIX) as sock:
+            until(lambda: sock.connect_ex(str(self.directory / "web.sock")) == 0, "somebody who listens")
+            client = client_context("http/1.1").wrap_socket(sock, server_hostname="localhost")
+            client.sendall(b"GET /index.html HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            self.assertIn(self.body, read_all(client))
+        self._stop(process)
+        self.assertFalse((self.directory / "web.sock").exists())
 
     def test_clients_with_certificates(self) -> None:
         """clientCA= keeps those out that have none."""
