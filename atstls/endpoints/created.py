@@ -64,13 +64,15 @@ class CreatedNetVConnection(SSLNetVConnection):
         super().__init__(nh, policy)
         self.factory = _Wrapping(factory)
         self._make_connection = make_connection
-        self._not_verified: str | None = None
+        self._not_verified: BaseException | None = None
 
     # What a context's call-backs call.
 
     def failVerification(self, reason: Failure) -> None:
         """The peer is not who was meant, and why; the handshake is about to fail."""
-        self._not_verified = reason.getErrorMessage() or type(reason.value).__name__
+        why = reason.value
+        assert why is not None
+        self._not_verified = why.with_traceback(None)  # whose frames would refer to this connection
 
     def abortConnection(self) -> None:
         """A call-back has failed, which it has logged."""
@@ -112,8 +114,11 @@ class CreatedNetVConnection(SSLNetVConnection):
         self._shake_hands()
 
     def _handshake_error(self, tls: Engine) -> AtsTlsError:
-        if self._not_verified is not None:
-            return VerifyFailed(f"the certificate is not for who we meant: {self._not_verified}")
+        why = self._not_verified
+        if why is not None:
+            error = VerifyFailed(f"the certificate is not for who we meant: {str(why) or type(why).__name__}")
+            error.__cause__ = why
+            return error
         return super()._handshake_error(tls)
 
     def _open(self) -> None:

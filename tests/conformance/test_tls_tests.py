@@ -8,17 +8,23 @@ transport that the test gives.  What it cannot be is in L{EXEMPT}, with the reas
 """
 
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import twisted
 from incremental import Version
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.test import test_tls
 from twisted.python.failure import Failure
+from twisted.test import test_sslverify
 
 from atstls.endpoints.starttls import PlainTransport, UpgradableNetVConnection
+from atstls.errors import VerifyFailed
 from atstls.net.handler import NetHandler
 from atstls.net.poll import ReactorPollDescriptor
 from tests.conformance.test_reactor_tests import without
@@ -54,6 +60,10 @@ EXEMPT = {
     "test_streamingProducerUnregister": _BELOW,
     "test_streamingProducerUnregisterTwice": _BELOW,
     **({"test_writeUnicodeRaisesTypeError": "it counts errors that are logged where they are none"} if OLD else {}),
+    # Ours are ConnectionLost as well, and say the rest in words and by __cause__: see ReasonTests.
+    "test_trustRootFromCertificatesUntrusted": "it compares the class of a reason with SSL.Error; ours is a kind of it",
+    "test_trustRootPlatformRejectsUntrustedCA": "the same",
+    "test_invalidHostname": "it compares the class of a reason with service_identity's",
     # What we do otherwise, as docs/endpoints.rst says.
     "test_loseConnectionAfterHandshake": "after loseConnection() it wants what still comes, until the peer answers,"
     " and for ever if it does not (twisted#7926); ours reads no more, like TCP",
@@ -200,13 +210,14 @@ class WiredFactory(WrappingFactory):
 
 def wired(case: type[Any]) -> type[Any]:
     """C{case}, over our transports."""
+    module = sys.modules[case.__module__]
 
     class Case(without(case, EXEMPT)):  # type: ignore[misc]
         timeout = 5
 
         def setUp(self) -> Any:
-            self.patch(test_tls, "TLSMemoryBIOFactory", WiredFactory)
-            self.patch(test_tls, "TLSMemoryBIOProtocol", Wired)
+            self.patch(module, "TLSMemoryBIOFactory", WiredFactory)
+            self.patch(module, "TLSMemoryBIOProtocol", Wired)
             return super().setUp()
 
     Case.__name__ = Case.__qualname__ = f"{case.__name__}OverOurs"
@@ -217,3 +228,30 @@ def wired(case: type[Any]) -> type[Any]:
 DeterministicTests = wired(test_tls.DeterministicTLSMemoryBIOTests)
 TLSTests = wired(test_tls.TLSMemoryBIOTests)
 ProducerTests = wired(test_tls.TLSProducerTests)
+if not OLD:  # whose tests make keys for minutes
+    ServiceIdentityTests = wired(test_sslverify.ServiceIdentityTests)
+    ALPNTests = wired(test_sslverify.ALPNTests)
+    ALPNOptionsTests = wired(test_sslverify.ALPNOptionsForClientTLSTests)
+    TrustRootTests = wired(test_sslverify.TrustRootTests)
+    RootsTests = wired(test_sslverify.MultipleCertificateTrustRootTests)
+
+
+_IDENTITY = test_sslverify.ServiceIdentityTests
+_Setup = wired(without(_IDENTITY, [name for name in dir(_IDENTITY) if name.startswith("test_")]))
+
+
+class ReasonTests(_Setup):  # type: ignore[valid-type,misc]
+    """What becomes of the reasons that the tests left out look for."""
+
+    def test_wrong_host(self) -> None:
+        """Who is not who was meant loses the connection, and what Twisted would have said is the cause of the cause."""
+        names = ("wrong-host.example.com", "correct-host.example.com")
+        _, _, client, server, _ = self.serviceIdentitySetup(*names)
+        self.assertTrue(client.lostReason.check(ConnectionLost, SSL.Error))
+        self.assertIsInstance(client.lostReason.value.__cause__, VerifyFailed)
+        self.assertIsInstance(client.lostReason.value.__cause__.__cause__, VerificationError)
+        self.assertTrue(server.lostReason.check(ConnectionLost))
+        self.assertEqual(b"", server.data)
+
+
+del _Setup
