@@ -116,9 +116,19 @@ class Request(server.Request):
         self.finish()
 
     def finish(self) -> None:
-        """The answer was given."""
+        """The answer was given; over HTTP/2 it may wait for the client to want it."""
+        channel: Any = self.channel
+        conn = getattr(channel, "_conn", None)
+        sent = None if conn is None else conn._streamCleanupCallbacks.get(channel.streamID)
         super().finish()  # type: ignore[no-untyped-call]  # as above
+        if sent is None:
+            self._over()
+        else:
+            sent.addCallback(self._sent)
+
+    def _sent(self, stream: Any) -> Any:
         self._over()
+        return stream
 
     def _over(self) -> None:
         vc, self._vc = self._vc, None

@@ -4,6 +4,12 @@ How many may come in: all together, from one address, idle and busy; and which r
 
 import socket
 import ssl
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
 
 from tests.integration.twistd import EdgeTestCase, client_context, http, read_all, until
 
@@ -101,6 +107,39 @@ class CountingTests(EdgeTestCase):
         busy.sendall(b"cd")
         self.assertIn(b"HTTP/1.1 405", self.answer(busy))
         self.assertEqual(b"HTTP/1.1 200 OK", self.asked(young))
+
+    def test_an_answer_that_waits_is_no_idle_connection(self) -> None:
+        """Over HTTP/2 a client takes its time with an answer: it is not ended for that when others come."""
+        edge = self.start("[net]\nmax_connections_in = 2\n[listen https]\nport = 0\n")
+        slow = self.tls(edge.port(), context=client_context("h2", trust=None))
+        client = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+        nothing = {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0}
+        client.local_settings = h2.settings.Settings(client=True, initial_values=nothing)
+        client.initiate_connection()
+        headers = ((":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", "x"))
+        client.send_headers(1, headers, end_stream=True)
+        slow.sendall(client.data_to_send())
+        seen: list[Any] = []
+
+        def until_there_is(kind: Any) -> None:
+            while not any(isinstance(event, kind) for event in seen):
+                data = slow.recv(65536)
+                self.assertTrue(data, "it was ended")
+                seen.extend(client.receive_data(data))
+                slow.sendall(client.data_to_send())
+
+        until_there_is(h2.events.ResponseReceived)
+        for _ in range(4):
+            self.assertEqual(b"HTTP/1.1 200 OK", self.asked(self.tls(edge.port())))
+        self.assertFalse(any(isinstance(event, h2.events.DataReceived) for event in seen))
+        client.increment_flow_control_window(1 << 20, 1)
+        slow.sendall(client.data_to_send())
+        until_there_is(h2.events.StreamEnded)
+        # Then it is idle like others, and goes when it is the one that was idle for longest.
+        for _ in range(3):
+            self.assertEqual(b"HTTP/1.1 200 OK", self.asked(self.tls(edge.port())))
+        while slow.recv(65536):
+            pass
 
     def test_requests(self) -> None:
         """Over max_requests_in a request is answered with 503, over HTTP/1.1 and HTTP/2, and may come again."""
