@@ -5,13 +5,19 @@ The peers are not ours.  Bytes in clear and bytes over TLS have an order, and no
 """
 
 import gc
+import random
 import socket
 import weakref
+from functools import partial
 from typing import Any
 
+from attrs import evolve
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from OpenSSL import SSL
+from OpenSSL._util import lib
 from twisted.internet import reactor, ssl
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHandshakeListener, ISSLTransport, ITLSTransport
@@ -25,11 +31,12 @@ from atstls.endpoints.starttls import transport_for
 from atstls.errors import LocalError, VerifyFailed
 from atstls.eventsystem.iobuffer import new_MIOBuffer
 from atstls.net.cop import InactivityCop
+from atstls.tls import alerts
 from atstls.tls.contexts import ClientSettings, ServerSettings
 from atstls.tls.engine import CffiEngine
 from tests.test_endpoints import EndpointTestCase, TalkerFactory, local, options, roots, trusting
 from tests.test_session_protocol import Recorder, Script, narrow_pair
-from tests.tlssupport import OTHER_CA, OverTLS, TLSPeer, ca_file, issue
+from tests.tlssupport import OTHER_CA, OverTLS, TLSPeer, alert_in_clear, ca_file, hook_set, issue
 
 assert reactor  # now, so that no test finds its descriptors left over
 
@@ -290,6 +297,124 @@ class StartTLSTests(OverTLS):
         peer.write(b"still listening?")
         self.run_peers(peer)
         self.assertEqual(b"still listening?", protocol.data)
+
+    # What the settings say.
+
+    def test_hooks(self) -> None:
+        """Those of the settings are asked, from the first on, and may wait; one that says no ends it with its alert."""
+        asked: list[str] = []
+        waiting: list[Any] = []
+
+        def note(vc: Any, point: str) -> None:
+            asked.append(point)
+
+        def wait(vc: Any) -> Any:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        hooks = hook_set(
+            vconn_start=partial(note, point="start"), servername=wait, cert=lambda vc: asked.append(vc.server_name)
+        )
+        protocol, sock = self.begin()
+        protocol.call("startTLS", self.server_tls(hooks=hooks))
+        protocol.call("write", b"behind")
+        peer = self.client(sock)
+        self.run_peers(peer)
+        self.assertEqual((["start"], ["made"]), (asked, protocol.log))
+        waiting[0].callback(None)
+        self.run_peers(peer)
+        self.assertEqual((["start", "a.example"], ["made", "handshake"]), (asked, protocol.log))
+        self.assertEqual(b"behind", peer.plain)
+
+        protocol, sock = self.begin()
+        hooks = hook_set(client_hello=lambda vc: vc.refuse(alerts.ACCESS_DENIED, "not on the list"))
+        protocol.call("startTLS", self.server_tls(hooks=hooks))
+        peer = self.client(sock)
+        self.run_peers(peer)
+        self.assertIn("not on the list", str(protocol.reason.value))
+        self.assertEqual(alerts.ACCESS_DENIED, alert_in_clear(peer.raw))
+
+    def test_certificates_by_name_and_alpn(self) -> None:
+        """The certificate is that of the name that is asked for, and the protocol is one that the settings have."""
+        tls = evolve(self.server_tls(), certificates=[issue("a.example"), issue("c.example")], alpn={b"x": None})
+        protocol, sock = self.begin()
+        protocol.call("startTLS", tls)
+        peer = self.client(sock, name="c.example", alpn=(b"y", b"x"))
+        self.run_peers(peer)
+        shown = peer.connection.get_peer_certificate(as_cryptography=True)
+        self.assertEqual(issue("c.example").leaf, shown)
+        agreed = peer.connection.get_alpn_proto_negotiated()
+        self.assertEqual((b"x", b"x"), (protocol.transport.negotiatedProtocol, agreed))
+
+    def test_sessions_of_a_server(self) -> None:
+        """Settings that are used for one connection after another let their sessions be resumed."""
+        tls = self.server_tls()
+        session = None
+        for _ in range(2):
+            protocol, sock = self.begin()
+            protocol.call("startTLS", tls)
+            peer = self.client(sock, session=session)
+            self.run_peers(peer)
+            peer.write(b"hello")
+            self.run_peers(peer)
+            if self.engine_kind is CffiEngine:  # the other one cannot tell
+                self.assertEqual(session is not None, protocol.transport.vc.get_ssl_session_cache_hit())
+            self.assertEqual(session is not None, bool(lib.SSL_session_reused(peer.connection._ssl)))
+            session = peer.connection.get_session()
+            protocol.transport.loseConnection()
+            self.run_peers(peer)
+
+    # Whatever happens.
+
+    @given(st.integers(0, 1 << 32), st.booleans())
+    @settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    def test_any_order(self, seed: int, client: bool) -> None:
+        """Random writes, pauses and waits around startTLS: each byte once, in order, and on its side of it."""
+        chance = random.Random(seed)
+        protocol, sock = self.begin(client=client)
+        clear, secret = bytearray(), bytearray()
+        peer: TLSPeer | None = None
+        reader = ClearPeer(sock, 1 << 40)
+        started = False
+        for step in range(30):
+            if step == 12:
+                protocol.call("startTLS", self.tls_of(client))
+                started = True
+            data = chance.randbytes(chance.choice((0, 1, 100, 9000, 200000)))
+            action = chance.randrange(4)
+            if action == 0:
+                protocol.call("write", data)
+                (secret if started else clear).extend(data)
+            elif action == 1:
+                protocol.call("writeSequence", [data, b"and", data])
+                (secret if started else clear).extend(data + b"and" + data)
+            elif action == 2:
+                protocol.call(chance.choice(("pauseProducing", "resumeProducing")))
+            elif started and peer is None and len(reader.data) < len(clear):
+                reader.wanted = len(clear)
+                self.run_peers(reader)  # type: ignore[arg-type]
+            elif not started:
+                reader.wanted = min(len(clear), len(reader.data) + chance.randrange(100000))
+                self.run_peers(reader)  # type: ignore[arg-type]
+            if started and peer is None and len(reader.data) == len(clear):
+                peer = self.peer_of(client, sock)
+            if peer is not None and chance.random() < 0.5:
+                self.run_peers(peer)
+        reader.wanted = len(clear)
+        self.run_peers(reader)  # type: ignore[arg-type]
+        peer = peer or self.peer_of(client, sock)
+        protocol.call("resumeProducing")
+        self.run_peers(peer)
+        theirs = chance.randbytes(100000)
+        peer.write(theirs)
+        self.run_peers(peer)
+        self.assertEqual((bytes(clear), bytes(secret)), (bytes(reader.data), bytes(peer.plain)))
+        self.assertEqual(theirs, bytes(protocol.data))
+        protocol.transport.loseConnection()
+        self.run_peers(peer)
+        self.assertIsInstance(protocol.reason.value, ConnectionDone)
+        sock.close()
+        self.reactor.settle()
 
     # Attacks.
 
