@@ -57,10 +57,8 @@ def tally_success(tls: Engine, outbound: bool, seconds: float, hello: ClientHell
     @param seconds: since it began.
     @param hello: what the client said first.
     """
-    connection = tls.connection
-    version = connection.get_protocol_version_name()
-    kind = HandshakeKind(outbound, version, connection.get_cipher_name() or "", connection.get_group_name())
-    counters.handshake_done(kind, seconds)
+    agreed = tls.agreed()
+    counters.handshake_done(HandshakeKind(outbound, *agreed), seconds)
     if not tls.tells_reuse:
         return
     reused = tls.session_reused
@@ -68,7 +66,7 @@ def tally_success(tls: Engine, outbound: bool, seconds: float, hello: ClientHell
         if reused:
             counters.origin_session_reused += 1
     elif hello is not None:
-        brings_ticket = hello.has_psk if version == "TLSv1.3" else hello.has_session_ticket
+        brings_ticket = hello.has_psk if agreed[0] == "TLSv1.3" else hello.has_session_ticket
         if reused:
             counters.user_agent_session_hit += 1
             if brings_ticket:

@@ -45,6 +45,9 @@ try:
     _SSL_clear_mode = _lib.SSL_clear_mode
     _SSL_session_reused = _lib.SSL_session_reused
     _SSL_get_verify_result = _lib.SSL_get_verify_result
+    _SSL_version = _lib.SSL_version
+    _SSL_get_current_cipher = _lib.SSL_get_current_cipher
+    _SSL_get0_group_name = _lib.SSL_get0_group_name
     _SSL_set_bio = _lib.SSL_set_bio
     _BIO_read = _lib.BIO_read
     _BIO_write = _lib.BIO_write
@@ -98,6 +101,10 @@ RENEGOTIATED_TOO_OFTEN: Final = "the peer renegotiates too often"
 
 BULKY_BYTES: Final = 32 << 10
 """A memory BIO keeps the room that it once needed: past this a silent connection is worth new ones."""
+
+
+_agreements: dict[tuple[int, Any, bytes | None], tuple[str, str, str | None]] = {}
+"""What L{Engine.agreed} has told: there are few of them, and words are dear."""
 
 
 class Engine:
@@ -234,6 +241,15 @@ class Engine:
         """The handshake is done."""
         self.answers = self.connection.get_protocol_version() < 0x0304
 
+    def agreed(self) -> tuple[str, str, str | None]:
+        """
+        After the handshake: the version, the cipher and the group of the key exchange, in OpenSSL's words.
+
+        The group is C{None} where there was no key exchange, as when TLS 1.2 resumes a session.
+        """
+        connection = self.connection
+        return connection.get_protocol_version_name(), connection.get_cipher_name() or "", connection.get_group_name()
+
 
 class CffiEngine(Engine):
     """The fast way: C functions on registered memory."""
@@ -362,6 +378,16 @@ class CffiEngine(Engine):
         self._out = _BIO_new(_BIO_s_mem())
         self._use_in(self._in)
         self.connection._from_ssl = self._out
+
+    def agreed(self) -> tuple[str, str, str | None]:
+        ssl = self._ssl
+        group = _SSL_get0_group_name(ssl)
+        # Ciphers are in a table of OpenSSL's that does not change.
+        key = (_SSL_version(ssl), _SSL_get_current_cipher(ssl), _ffi.string(group) if group else None)
+        found = _agreements.get(key)
+        if found is None:
+            found = _agreements[key] = super().agreed()
+        return found
 
     def _fail(self, error: int) -> None:
         code = _ERR_get_error()
