@@ -10,7 +10,7 @@ shape that it has in Twisted.  O rows are oddities: places where Traffic Server 
 test of each oddity stands in L{tests.test_oddities} and is found by its name: C{test_o17_...} is that of O17.
 
 A test is named C{module.Class.test}, without the C{test_} of its module; those of the program in C{tests/integration}
-are C{integration.module.Class.test}.
+are C{integration.module.Class.test}, and Twisted's own, run over our transports, C{conformance.module.Class.test}.
 """
 
 import ast
@@ -1670,6 +1670,9 @@ SECTIONS: Final = (
                 "Connections are descriptors of the reactor's, of whichever there is.",
                 "poll.MakeTests.test_best_there_is",
                 "poll.PollTests.test_triggers",
+                "conformance.loopback_tests.OtherReactorsTests.test_select",
+                "conformance.loopback_tests.OtherReactorsTests.test_poll",
+                "conformance.loopback_tests.OtherReactorsTests.test_asyncio",
                 "integration.edge.StartTests.test_every_reactor",
             ),
             works(
