@@ -183,12 +183,12 @@ class ReadTests(ConnectionTests):
         cont, _, vio = self.reading(vc)
         peer.shutdown(socket.SHUT_WR)
         self.settle()
-        for _ in range(2):
-            vio.reenable()
+        for again in (vio.reenable, vio.enable, vio.reenable_re):
+            again()
             self.settle()
             peer.close()
             self.settle()
-        self.assertEqual(["EOS"], cont.events)
+        self.assertEqual((["EOS"], False), (cont.events, vio.is_disabled()))
 
     def test_one_error(self) -> None:
         """The same of an error, in either direction."""
@@ -203,7 +203,8 @@ class ReadTests(ConnectionTests):
             else:
                 peer.send(b"x")
             self.reactor.settle()
-            vio.reenable()
+            vio.disable()
+            vio.enable()
             self.handler.mark_read(vc)
             self.handler.mark_write(vc)
             self.handler.turn()

@@ -25,6 +25,10 @@ SHUTDOWN_READWRITE: Final = 7
 INT64_MAX: Final = 2**63 - 1
 """C{nbytes} of a VIO whose length is not known: it runs until the peer ends."""
 
+BY_HAND: Final = 1
+BY_ITS_END: Final = 2
+"""Why a VIO is switched off: its user did it; or its last event, EOS or ERROR, was told, and there is no other."""
+
 
 class NetState:
     """
@@ -61,6 +65,7 @@ class VIO(MIOBufferAccessor):
     @ivar partner: the VIO at the other end of the same buffer, when nobody has to be asked in between: it is reenabled
         in the place of READ_READY and WRITE_READY, which are not told then.  The last events are.  A new request ends
         it.
+    @ivar disabled: why it is switched off, C{BY_HAND} or C{BY_ITS_END}; 0: it is not.
     @ivar ends: the bytes that it asks for are the last: the writing direction ends with them, in the same segment where
         that can be.
     """
@@ -78,7 +83,7 @@ class VIO(MIOBufferAccessor):
         self.state = state
         self.partner: VIO | None = None
         self.ends = False
-        self.disabled = False
+        self.disabled = 0
 
     @property
     def buffer(self) -> MIOBufferAccessor:
@@ -120,17 +125,18 @@ class VIO(MIOBufferAccessor):
 
     def disable(self) -> None:
         """Switch the VIO off by hand: L{reenable} has no effect until L{enable}."""
-        self.disabled = True
+        self.disabled = self.disabled or BY_HAND
         self.state.enabled = False
 
     def enable(self) -> None:
-        """Take L{disable} back and reenable."""
-        self.disabled = False
-        self.reenable()
+        """Take L{disable} back and reenable.  Behind EOS and ERROR it has no effect, as L{reenable} has none."""
+        if self.disabled != BY_ITS_END:
+            self.disabled = 0
+            self.reenable()
 
     def is_disabled(self) -> bool:
         """True between L{disable} and L{enable}."""
-        return self.disabled
+        return self.disabled == BY_HAND
 
     def stop(self) -> None:
         """Back to a VIO that asks for nothing, of nobody."""
@@ -143,7 +149,8 @@ class VIO(MIOBufferAccessor):
         self.op = NONE
         self.cont = self.partner = self.writer = self.reader = None
         self.nbytes = self.ndone = 0
-        self.disabled = self.ends = False
+        self.disabled = 0
+        self.ends = False
 
 
 NOWHERE: Final = NetState(None)

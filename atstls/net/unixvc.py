@@ -45,6 +45,7 @@ from atstls.events import (
 from atstls.eventsystem.iobuffer import IOBufferBlock, IOBufferReader, MIOBuffer
 from atstls.eventsystem.vio import (
     ABORT,
+    BY_ITS_END,
     CLOSE,
     NOWHERE,
     READ,
@@ -244,7 +245,7 @@ class UnixNetVConnection:
         vio.nbytes = nbytes
         counters.read_bytes += vio.ndone
         vio.ndone = 0
-        vio.disabled = False
+        vio.disabled = 0
         if buffer is None:
             vio.clear()
             self._disable(state)
@@ -271,7 +272,8 @@ class UnixNetVConnection:
         vio.nbytes = nbytes
         counters.write_bytes += vio.ndone
         vio.ndone = 0
-        vio.disabled = vio.ends = False
+        vio.disabled = 0
+        vio.ends = False
         state.owed = False
         if reader is None:
             vio.clear()
@@ -482,7 +484,7 @@ class UnixNetVConnection:
         self.lerrno = lerrno
         self.error = error
         state.triggered = False
-        state.vio.disabled = True
+        state.vio.disabled = BY_ITS_END
         return self.signal_done(VC_EVENT_ERROR, state)
 
     def main_event(self, event: int) -> None:
@@ -617,7 +619,7 @@ class UnixNetVConnection:
             # So that the end can go out with the last bytes.  (TLS has bytes of its own, and its own end.)
             state.triggered = False
             self.clean_shutdown = not self.lerrno
-            vio.disabled = True
+            vio.disabled = BY_ITS_END
             self.signal_done(VC_EVENT_EOS, state)
         elif state.triggered and not state.queued:
             state.queued = True
@@ -632,7 +634,7 @@ class UnixNetVConnection:
             self._disable(state)
         elif result == ENDED:
             state.triggered = False
-            state.vio.disabled = True  # A request has one end: reenabled, it would be told of what comes behind it.
+            state.vio.disabled = BY_ITS_END  # Reenabled, it would be told of what comes behind that.
             self.signal_done(VC_EVENT_EOS, state)
         else:
             self.signal_error(state, self.lerrno or errno.EIO, self.error)
