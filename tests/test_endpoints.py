@@ -794,6 +794,25 @@ class EndTests(EndpointTestCase):
             self.assertIn("the reactor stops", str(reason))
 
 
+    @inlineCallbacks
+    def test_the_reactor_stops_with_a_bug(self) -> Any:
+        """A factory that cannot be stopped keeps nobody else's port open; the bug is logged."""
+
+        class Buggy(TalkerFactory):
+            def stopFactory(self) -> None:
+                super().stopFactory()
+                raise ZeroDivisionError
+
+        shared = handler_for(self.reactor)
+        for factory in (Buggy(), TalkerFactory(), Buggy()):
+            yield self.serve(ServerTLS([local()]), factory)
+        trigger = shared._trigger
+        shared._end_all()
+        self.reactor.removeSystemEventTrigger(trigger)
+        self.assertEqual(2, len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.assertEqual((set(), False), (shared.ports, shared.in_use))
+
+
 class SharedHandlerTests(SynchronousTestCase):
     """One handler for all endpoints of a reactor."""
 

@@ -9,7 +9,7 @@ test that has closed what it opened finds it clean.
 import errno
 from typing import Any, Final
 
-from twisted.internet.interfaces import IListeningPort, IReactorCore
+from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 
 from atstls.errors import AtsTlsError
@@ -35,7 +35,7 @@ class SharedHandler:
         self.reactor = reactor
         self.handler = NetHandler(reactor)
         self.throttle = Throttle(-1)
-        self.ports: set[IListeningPort] = set()
+        self.ports: set[Any] = set()
         self._uses = 0
         self._poll: EdgePollDescriptor | ReactorPollDescriptor | None = None
         self._cop: InactivityCop | None = None
@@ -83,7 +83,7 @@ class SharedHandler:
         self._trigger = None
         for port in list(self.ports):
             try:
-                port.stopListening()
+                port.connectionLost()
             except Exception:
                 self._log.failure("a port could not be closed: {port}", port=port)
         for vc in list(self.handler.open_list):
