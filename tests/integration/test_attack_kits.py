@@ -250,7 +250,7 @@ class CrowdTests(BadInputTestCase):
             crowd.append((sock, number % 5))
         self.assertLess((self.figures.kibibytes - before) / self.MANY, 160)
         alive = list(crowd)
-        while alive and time.monotonic() - began < 10:
+        while alive and time.monotonic() - began < 15:
             # A byte now and then, from some whose hello is not whole.
             left = []
             for sock, kind in alive:
@@ -267,7 +267,7 @@ class CrowdTests(BadInputTestCase):
             alive = left
             self.serves()
         self.assertEqual([], alive)
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 10)
         until(lambda: self.news.count("not done after 1 s") == self.MANY, "a line for each")
 
 

@@ -129,9 +129,13 @@ LISTENERS = {
 
 
 class HooksTestCase(SharedEdgeTestCase):
-    """With the plugin, and a handshake that may take a second."""
+    """
+    With the plugin.
 
-    more = ""
+    @cvar handshake_seconds: what a handshake may take.
+    """
+
+    handshake_seconds = 30
 
     @classmethod
     def configuration(cls, directory: Path) -> str:
@@ -142,7 +146,7 @@ class HooksTestCase(SharedEdgeTestCase):
             listeners += f"[listen {name}]\nport = 0\npartial_blind_route = 127.0.0.1:{cls.origin_behind.port}\n"
             listeners += "".join(f"hook.{hook.strip()}\n" for hook in hooks.split(";"))
         return (
-            "[ssl]\nclient.verify.server.policy = DISABLED\nhandshake_timeout_in = 1\n"
+            f"[ssl]\nclient.verify.server.policy = DISABLED\nhandshake_timeout_in = {cls.handshake_seconds}\n"
             "[net]\ninactivity_check_frequency = 0.1\n[listen https]\nport = 0\n" + listeners
         )
 
@@ -278,6 +282,8 @@ class HooksTests(HooksTestCase):
 
 class ParkedTests(HooksTestCase):
     """A connection that ends while a hook has it."""
+
+    handshake_seconds = HANDSHAKE_SECONDS
 
     LISTENERS = ("parked1", "parked2", "parked3", "parked4")
 
