@@ -126,7 +126,8 @@ class MIOBuffer:
         @param size_index: blocks of C{128 << size_index} bytes.
         @param largest_index: where L{grow} stops; C{None}: it never grows.
         """
-        buffer_size(size_index)
+        if not 0 <= size_index < SIZE_INDEXES:
+            buffer_size(size_index)  # which says what is wrong
         self.size_index = size_index
         self.largest_index = size_index if largest_index is None else largest_index
         self.water_mark = water_mark
@@ -149,7 +150,11 @@ class MIOBuffer:
             reader.block = tail
             reader.offset = tail.start
             reader.avail = tail.end - tail.start
-        self._add(reader)
+        if self.readers:
+            self._add(reader)
+        else:
+            self.readers.append(reader)
+            self.sole = reader
         return reader
 
     def _add(self, reader: "IOBufferReader") -> None:

@@ -152,7 +152,7 @@ class _Connect(Action):
         self._addresses: list[Address] = []
         self._vc: UnixNetVConnection | None = None
         self._resolution: Any = None
-        self._last_failure: OpenFailed = NameNotFound(errno.EHOSTUNREACH, "the name has no address")
+        self._last_failure: OpenFailed | None = None
 
     def begin(self) -> Action:
         address = self._address
@@ -194,7 +194,8 @@ class _Connect(Action):
                 return
             self._wait_for(vc)
             return
-        self._tell(NET_EVENT_OPEN_FAILED, self._last_failure)
+        failure = self._last_failure or NameNotFound(errno.EHOSTUNREACH, "the name has no address")
+        self._tell(NET_EVENT_OPEN_FAILED, failure)
 
     def _wait_for(self, vc: UnixNetVConnection) -> None:
         """A write of one byte that is never given says when one could be; over TLS a read of none, when it is open."""

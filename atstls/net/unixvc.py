@@ -435,7 +435,8 @@ class UnixNetVConnection:
             vio.vc_server = None
             vio.state = NOWHERE
         if self.args is not None:
-            self.cancel_OOB()
+            if _URGENT in self.args:
+                self.cancel_OOB()
             self.args = None
         on_free, self.on_free = self.on_free, None
         if on_free is not None:

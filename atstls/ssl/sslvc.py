@@ -89,7 +89,7 @@ from atstls.tls.clienthello import ClientHello, HelloReader, HelloState
 from atstls.tls.engine import Engine, client_engine, server_engine
 from atstls.tls.hooks import HookPoint, HookSet, HookWalk, ParkedHook, tell_hooks
 from atstls.tls.nextprotocol import SSLNextProtocolSet
-from atstls.tls.phases import Move, Phase, moved
+from atstls.tls.phases import MOVES, Move, Phase, moved
 from atstls.tls.policy import ClientPolicy, ServerPolicy
 from atstls.tls.recordsize import RecordSizer, record_sizer
 from atstls.tls.sessions import OriginSession
@@ -292,7 +292,8 @@ class SSLNetVConnection(TLSFacts):
         return self.ready
 
     def _move(self, move: Move) -> None:
-        self.phase = moved(self.phase, move)
+        phase = MOVES.get((self.phase, move))
+        self.phase = moved(self.phase, move) if phase is None else phase
 
     def _begin(self) -> None:
         if self.is_client:
@@ -337,8 +338,8 @@ class SSLNetVConnection(TLSFacts):
     # Hooks.
 
     def _ask_hooks(self, point: HookPoint, then: Any) -> None:
-        hooks = self.hooks.at(point) if self.hooks is not NO_HOOKS else ()
-        if not hooks:
+        hooks = self.hooks.by_point.get(point)
+        if hooks is None:
             then()
             return
 
@@ -364,10 +365,11 @@ class SSLNetVConnection(TLSFacts):
         if self._walk is not None:
             self._walk.forget()
             self._walk = None
-        hooks, self.hooks = self.hooks, NO_HOOKS
-        if hooks is not NO_HOOKS:
-            point = HookPoint.OUTBOUND_CLOSE if self.is_client else HookPoint.VCONN_CLOSE
-            tell_hooks(self, hooks.at(point), lambda failure: self._hook_broke(failure, point))
+        by_point, self.hooks = self.hooks.by_point, NO_HOOKS
+        point = HookPoint.OUTBOUND_CLOSE if self.is_client else HookPoint.VCONN_CLOSE
+        hooks = by_point.get(point)
+        if hooks is not None:
+            tell_hooks(self, hooks, lambda failure: self._hook_broke(failure, point))
 
     def _hook_broke(self, failure: Failure, point: HookPoint) -> None:
         self._log.failure("the {point} hook failed for {peer}", failure, point=point.value, peer=self.peer_name())
@@ -1297,7 +1299,8 @@ class SSLNetVConnection(TLSFacts):
             return
         self._drop_unsent()
         self._ask_no_more()
-        self._leave_session()
+        if self._origin_session is not None:
+            self._leave_session()
         super().free()
         counters.connections_closed += 1
         if self.phase in _SHAKING_HANDS:

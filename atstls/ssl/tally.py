@@ -74,7 +74,7 @@ def tally_success(tls: Engine, outbound: bool, seconds: float, hello: ClientHell
         elif brings_ticket:
             counters.user_agent_session_miss += 1
             counters.total_tickets_not_found += 1
-        elif hello.session_id and _TLS1_3 not in hello.supported_versions:
+        elif _TLS1_3 not in hello.supported_versions and hello.session_id:
             # Who offers TLS 1.3 fills the session id in any case, with what means nothing (RFC 8446, appendix D.4).
             counters.user_agent_session_miss += 1
 

@@ -50,16 +50,20 @@ class HookPoint(Enum):
 
 
 class HookSet:
-    """The hooks of a listener, by point.  Complete before the first connection: it is shared and does not change."""
+    """
+    The hooks of a listener.  Complete before the first connection: it is shared and does not change.
+
+    @ivar by_point: those of each point that has any, in order.
+    """
 
     def __init__(self, hooks: Iterable[tuple[HookPoint, Hook]] = ()) -> None:
-        self._hooks: dict[HookPoint, tuple[Hook, ...]] = {}
+        self.by_point: dict[HookPoint, tuple[Hook, ...]] = {}
         for point, hook in hooks:
-            self._hooks[point] = (*self._hooks.get(point, ()), hook)
+            self.by_point[point] = (*self.by_point.get(point, ()), hook)
 
     def at(self, point: HookPoint) -> tuple[Hook, ...]:
         """The hooks of C{point}, in order."""
-        return self._hooks.get(point, ())
+        return self.by_point.get(point, ())
 
 
 def tell_hooks(vc: Any, hooks: Iterable[Hook], failed: Callable[[Failure], None]) -> None:
@@ -71,7 +75,7 @@ def tell_hooks(vc: Any, hooks: Iterable[Hook], failed: Callable[[Failure], None]
     for hook in hooks:
         try:
             answer = hook(vc)
-            if isinstance(answer, Coroutine):
+            if answer is not None and isinstance(answer, Coroutine):
                 answer = Deferred.fromCoroutine(answer)
         except Exception:
             failed(Failure())
@@ -120,7 +124,7 @@ class HookWalk:
             self._asked = asked = self._asked + 1
             try:
                 answer = hook(self._vc)
-                if isinstance(answer, Coroutine):
+                if answer is not None and isinstance(answer, Coroutine):
                     answer = Deferred.fromCoroutine(answer)
             except Exception:
                 self._failure = Failure()
