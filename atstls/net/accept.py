@@ -293,6 +293,7 @@ class NetAccept(Action):
         more = self.options.additional_accepts
         nh = self.nh
         nh.now = nh.seconds()
+        nh.turning = True  # Nobody needs to be woken for what we are about to run.
         try:
             for _ in range(ACCEPTS_A_TURN if more < 0 else more + 1):
                 if self.cancelled:
@@ -308,7 +309,8 @@ class NetAccept(Action):
                 self._out_of_descriptors = False
                 self._accepted(sock, address)
         finally:
-            if nh.read_ready:
+            nh.turning = False
+            if nh.read_ready or nh.write_ready:
                 nh.run()
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:

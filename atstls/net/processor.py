@@ -38,6 +38,9 @@ from atstls.net.introduced import IntroducedNetVConnection
 from atstls.net.throttle import Throttle
 from atstls.net.unixvc import UnixNetVConnection
 
+_nothing = new_empty_MIOBuffer().alloc_reader()
+"""Stands for bytes that are never read nor written: all who wait for a connection may have it at once."""
+
 
 @implementer(INetProcessor)
 class NetProcessor:
@@ -201,10 +204,9 @@ class _Connect(Action):
         """A write of one byte that is never given says when one could be; over TLS a read of none, when it is open."""
         self._vc = vc
         if vc.ready:
-            reader = new_empty_MIOBuffer().alloc_reader()
-            vc.do_io_write(self, 1, reader)
+            vc.do_io_write(self, 1, _nothing)
         else:
-            vc.do_io_read(self, 0, new_empty_MIOBuffer())
+            vc.do_io_read(self, 0, _nothing.buffer)
         if self._established_within:
             vc.set_inactivity_timeout(self._established_within)
 
