@@ -92,8 +92,10 @@ class NetQueues:
 
     def forget(self, vc: Any) -> None:
         """C{vc} is being freed."""
-        self.active.pop(vc, None)
-        self.keep_alive.pop(vc, None)
+        if vc in self.active:
+            del self.active[vc]
+        elif self.keep_alive:
+            self.keep_alive.pop(vc, None)
 
     def manage_keep_alive(self) -> None:
         """Over the limit: tell as many as there are too many, those that have waited longest."""

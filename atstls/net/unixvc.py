@@ -580,6 +580,7 @@ class UnixNetVConnection:
             and waiting is not None
             and not waiting.avail
             and writer.pipe is None
+            and (self.read_hup != PEER_ENDED or self.says_goodbye)  # Else the end goes out with the last bytes.
         ):
             block = nh.passing
             most = 128 << writer.largest_index  # for it may have to hold all of it after all
@@ -589,8 +590,7 @@ class UnixNetVConnection:
                 return
             other = partner.vc_server
             sent = 0
-            # Not what ends a direction: the end goes out with the last bytes, which net_write_io() sees to.
-            if other.ready and partner.ndone + n < partner.nbytes and (not self.read_ended or self.says_goodbye):
+            if other.ready and partner.ndone + n < partner.nbytes:
                 sent = other._push_block(block, n)
             if sent == n:
                 partner.ndone += n

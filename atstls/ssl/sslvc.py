@@ -1381,8 +1381,8 @@ def check_server_name(connection: SSL.Connection) -> None:
     if connection.get_servername() != hello.server_name_bytes:
         vc.refusal = SessionRefused("the server name was read in two ways", alerts.ILLEGAL_PARAMETER)
         return
-    # At this point only a session has a certificate.
-    if _seconds_left(connection) <= 0:
+    # At this point only a session has a certificate, and only where one is asked for.
+    if connection.get_verify_mode() != SSL.VERIFY_NONE and _seconds_left(connection) <= 0:
         reason = "the certificate that its session was earned with is good no longer"
         vc.refusal = SessionRefused(reason, alerts.CERTIFICATE_EXPIRED)
 
