@@ -987,6 +987,16 @@ class PartnerTests(ConnectionTests):
         self.settle()
         self.assertEqual(([], ["ERROR"], errno.EPIPE), (read.log, written.events, two.lerrno))
 
+    def test_error_of_one_alone(self) -> None:
+        """Who writes has lost its peer, and its user leaves the other open: that one goes on, up to the buffer's bound."""
+        one, one_peer, _, two_peer, read, written, reader = self.joined(index=2)
+        self.settle()
+        two_peer.close()
+        one_peer.send(bytes(2000))
+        self.settle()
+        self.assertEqual((["ERROR"], [], 512), (written.events, read.log, reader.avail))
+        self.assertFalse(one.read.enabled)
+
     def test_one_is_closed(self) -> None:
         """When one is closed the other is alone: what comes for it is told to its user again, and nothing breaks."""
         for which in (0, 2):

@@ -598,6 +598,9 @@ class UnixNetVConnection:
             elif sent == FAILED:
                 vio.ndone += n
                 other.signal_error(target, other.lerrno or errno.EPIPE, other.error)
+                # A tunnel closes both; another user may have left us open, and then we go on.
+                if not self.closed and state.enabled and state.triggered:
+                    nh.queue_read(self)
                 return
             else:
                 if sent > 0:
