@@ -988,7 +988,7 @@ class PartnerTests(ConnectionTests):
         self.assertEqual(([], ["ERROR"], errno.EPIPE), (read.log, written.events, two.lerrno))
 
     def test_error_of_one_alone(self) -> None:
-        """Who writes has lost its peer, and its user leaves the other open: that one goes on, up to the buffer's bound."""
+        """The target has lost its peer, and the source is left open: it goes on, up to the buffer's bound."""
         one, one_peer, _, two_peer, read, written, reader = self.joined(index=2)
         self.settle()
         two_peer.close()
