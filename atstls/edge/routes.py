@@ -151,7 +151,7 @@ class RouteTable:
 
         A client that may not come in is refused before anything is done for it.
         """
-        if not rule.admits(vc.get_remote_addr()):
+        if rule.ip_allow is not None and not rule.admits(vc.get_remote_addr()):
             vc.refuse(alerts.ACCESS_DENIED, f"its address is not in ip_allow of {rule.section}")
             return
         vc.set_arg(ROUTE, rule)

@@ -36,6 +36,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from struct import Struct, unpack
 from struct import error as StructError
 from typing import Final
@@ -78,8 +79,8 @@ _read_pair = Struct(">HH").unpack_from
 # What may stand in a name that we look up, log and put into routes: what can be seen, at most as long as DNS allows.
 _is_name = re.compile(rb"[!-~]{1,255}").fullmatch
 
-# The extensions that we look into, so that their lengths must be right.
-_READ = frozenset((SERVER_NAME, SUPPORTED_GROUPS, EC_POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN, SUPPORTED_VERSIONS))
+# The extensions that we look into, so that their lengths must be right; as _read_extensions() takes them.
+_READ = (SERVER_NAME, ALPN, SUPPORTED_VERSIONS, SUPPORTED_GROUPS, SIGNATURE_ALGORITHMS, EC_POINT_FORMATS)
 
 _JA4_VERSIONS = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2"}
 
@@ -399,23 +400,43 @@ def _parse(message: bytes) -> ClientHello:
             raise BadClientHello("an extension that is there twice", ILLEGAL_PARAMETER)
     else:
         extensions_at = end
-
-    for kind in (SUPPORTED_GROUPS, SIGNATURE_ALGORITHMS):
-        if kind in bodies:
-            _check_vector(bodies[kind], 2, 2)
-    if EC_POINT_FORMATS in bodies:
-        _check_vector(bodies[EC_POINT_FORMATS], 1, 1)
-    versions: tuple[int, ...] = ()
-    if SUPPORTED_VERSIONS in bodies:
-        _check_vector(bodies[SUPPORTED_VERSIONS], 1, 2)
-        versions = _numbers(bodies[SUPPORTED_VERSIONS][1:])
-    name = name_bytes = None
-    if SERVER_NAME in bodies:
-        name, name_bytes = _server_name(bodies[SERVER_NAME])
-    alpn = _protocols(bodies[ALPN]) if ALPN in bodies else ()
+    read = _read_extensions if end <= _REMEMBERED_BYTES else _read_extensions.__wrapped__
+    name, name_bytes, alpn, versions = read(*map(bodies.get, _READ))
     return ClientHello(
         message, message[4] << 8 | message[5], name, name_bytes, alpn, versions, tuple(kinds), extensions_at
     )
+
+
+_REMEMBERED_HELLOS = 512
+_REMEMBERED_BYTES = 4096
+"""What was read in a hello is mostly what was read in another, and is kept; of a longer one it is not."""
+
+
+@lru_cache(_REMEMBERED_HELLOS)
+def _read_extensions(
+    server_name: bytes | None,
+    alpn: bytes | None,
+    versions: bytes | None,
+    groups: bytes | None,
+    signature_algorithms: bytes | None,
+    point_formats: bytes | None,
+) -> tuple[str | None, bytes | None, tuple[bytes, ...], tuple[int, ...]]:
+    """
+    Look into the extensions of L{_READ}, C{None} for one that is not there.
+
+    @return: the name and the name as sent, the protocols, the versions.
+    """
+    for body in (groups, signature_algorithms):
+        if body is not None:
+            _check_vector(body, 2, 2)
+    if point_formats is not None:
+        _check_vector(point_formats, 1, 1)
+    numbers: tuple[int, ...] = ()
+    if versions is not None:
+        _check_vector(versions, 1, 2)
+        numbers = _numbers(versions[1:])
+    name, sent = (None, None) if server_name is None else _server_name(server_name)
+    return name, sent, () if alpn is None else _protocols(alpn), numbers
 
 
 def _check_vector(body: bytes, prefix: int, item: int) -> None:

@@ -130,7 +130,9 @@ class HookWalk:
                 self._failure = Failure()
                 self.waiting = False
             else:
-                if isinstance(answer, Deferred):
+                if answer is None:  # most of them; the other questions are dear
+                    self.waiting = False
+                elif isinstance(answer, Deferred):
                     answer.addCallback(lambda _: None)
                     answer.addBoth(self.reenable, asked)
                 elif answer is not PARKED and not isinstance(answer, ParkedHook):
