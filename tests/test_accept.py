@@ -13,6 +13,7 @@ import unittest.mock
 import weakref
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import tcp
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
@@ -38,6 +39,7 @@ from atstls.net.perclient import ClientLimit
 from atstls.net.processor import NetProcessor
 from atstls.net.throttle import Throttle
 from atstls.net.unixvc import UnixNetVConnection
+from atstls.statistics import counters
 from tests.support import HandReactor, Moved, OverBothPolls, RecordingContinuation
 
 LOOPBACK = AcceptOptions(local_ip="127.0.0.1")
@@ -139,8 +141,8 @@ class AcceptTests(OverBothPolls):
         self.assertEqual((set(vcs), 3), (self.handler.open_list, accept.accepted))
 
     def test_first_bytes(self) -> None:
-        """What came along with the connection is read in the turn of the accept (1.11)."""
-        accept = self.listen()
+        """Where the kernel lets nobody in without, the first bytes are read in the turn of the accept (1.11)."""
+        accept = self.listen(evolve(LOOPBACK, defer_accept_seconds=5))
         read = RecordingContinuation()
         reader = new_empty_MIOBuffer(5).alloc_reader()
         self.cont.script[NET_EVENT_ACCEPT] = lambda vc: vc.do_io_read(read, INT64_MAX, reader.buffer)
@@ -151,6 +153,19 @@ class AcceptTests(OverBothPolls):
         client.send(b"again")
         self.reactor.turn_until(lambda: reader.avail)
         self.assertEqual(b"again", reader.read())
+
+    def test_first_bytes_of_others(self) -> None:
+        """Elsewhere nobody looks for them before the kernel says that they are there: mostly they are not yet."""
+        accept = self.listen()
+        read = RecordingContinuation()
+        reader = new_empty_MIOBuffer(5).alloc_reader()
+        self.cont.script[NET_EVENT_ACCEPT] = lambda vc: vc.do_io_read(read, INT64_MAX, reader.buffer)
+        (client,) = self.dial(accept)
+        client.send(b"hello")
+        before = counters.calls_to_readfromnet
+        self.reactor.turn_until(lambda: reader.avail)
+        self.assertEqual((["READ_READY"], b"hello"), (read.events, reader.read()))
+        self.assertEqual(1, counters.calls_to_readfromnet - before)
 
     def test_first_bytes_that_have_not_come(self) -> None:
         """Where nothing came along, it is heard of when it comes."""

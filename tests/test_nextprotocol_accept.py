@@ -124,8 +124,7 @@ class NextProtocolAcceptTests(OverTLS):
     def test_interfaces(self) -> None:
         """The port's acceptor and its trampolines are what they are used as."""
         self.assertTrue(verifyObject(ISessionAccept, self.port))
-        vc, _ = self.accept()
-        trampoline = SSLNextProtocolTrampoline(self.port, vc)
+        trampoline = SSLNextProtocolTrampoline(self.port)
         self.assertTrue(callable(trampoline.handle_event))
         self.assertTrue(IContinuation.implementedBy(SSLNextProtocolAccept))
 
@@ -258,11 +257,11 @@ class NextProtocolAcceptTests(OverTLS):
         """Every end of a handshake closes the connection, without a word; what makes no sense does with one."""
         for event in (VC_EVENT_EOS, VC_EVENT_ERROR, VC_EVENT_ACTIVE_TIMEOUT, VC_EVENT_INACTIVITY_TIMEOUT):
             vc, _ = self.accept()
-            self.assertEqual(EVENT_ERROR, SSLNextProtocolTrampoline(self.port, vc).handle_event(event, vc.read.vio))
+            self.assertEqual(EVENT_ERROR, SSLNextProtocolTrampoline(self.port).handle_event(event, vc.read.vio))
             self.assertTrue(vc.closed)
         self.assertEqual([], self.lines())
         vc, _ = self.accept()
-        trampoline = SSLNextProtocolTrampoline(self.port, vc)
+        trampoline = SSLNextProtocolTrampoline(self.port)
         self.assertEqual(EVENT_ERROR, trampoline.handle_event(VC_EVENT_READ_READY, vc.read.vio))
         self.assertTrue(vc.closed)
         self.assert_one_line("READ_READY")

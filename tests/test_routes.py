@@ -41,6 +41,7 @@ from atstls.events import (
 from atstls.eventsystem.continuation import Action
 from atstls.interfaces import IContinuation
 from atstls.net.connection import NetVCOptions
+from atstls.net.transparent import LISTENING_PORT
 from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL, TRANSPORT_DEFAULT, UnixNetVConnection
 from atstls.session.protocol import ProtocolSessionAccept
 from atstls.tls import alerts
@@ -824,6 +825,7 @@ class OnwardTests(OverBothPolls):
     def setUp(self) -> None:
         super().setUp()
         self.processor: Any = FakeProcessor(self.handler)
+        self.handler.ports.add(443)
 
     def dial(self, **more: Any) -> Any:
         vc, self.client = self.connection()
@@ -887,6 +889,22 @@ class OnwardTests(OverBothPolls):
         self.processor.cont.handle_event(NET_EVENT_OPEN, origin)
         self.assertEqual((-1, errno.EPROTO), (vc.closed, vc.lerrno))
         self.assertEqual(1, origin.closed)
+
+    def test_no_port_of_ours(self) -> None:
+        """Nobody is asked where the client came in, when the origin's port is none that anybody listens on here."""
+        vc = self.dial()
+        vc.set_local_addr(("192.0.2.9", 8080))
+        origin, _ = self.connection()
+        origin.set_remote_addr(("192.0.2.9", 8080))
+        self.processor.cont.handle_event(NET_EVENT_OPEN, origin)
+        self.assertEqual((0, 0), (vc.closed, origin.closed))
+        transparent = self.dial()
+        transparent.set_local_addr(("192.0.2.9", 8080))  # It was meant for somebody else's port.
+        transparent.set_arg(LISTENING_PORT, 443)
+        origin, _ = self.connection()
+        origin.set_remote_addr(("192.0.2.9", 8080))
+        self.processor.cont.handle_event(NET_EVENT_OPEN, origin)
+        self.assertEqual((-1, 1), (transparent.closed, origin.closed))
 
     def test_what_was_dialled_then(self) -> None:
         """A route that has led back dials nobody for a connection of our own, for a while; for others it does."""

@@ -165,6 +165,49 @@ class ServerHandshakeTests(Handshaking):
             self.assertEqual([], writer.events if event_of == "read" else [])
             self.assert_gone(vc)
 
+    def is_resumed(self, session: Any) -> bool:
+        """Does the next connection resume C{session}?"""
+        vc, sock = self.accept()
+        self.waiting(vc)
+        peer = self.client(sock, session=session)
+        self.run_peers(peer)
+        return bool(lib.SSL_session_reused(peer.connection._ssl))
+
+    def test_tickets_with_the_answer(self) -> None:
+        """Where the request came with the end of the handshake, tickets go out with its answer, in one piece (D21)."""
+        kept: list[Any] = []
+
+        def prepare(vc: Any) -> Any:
+            kept.append(vc)
+            return self.waiting(vc)
+
+        self.glued(prepare)
+        peer = self.peers[-1]
+        if self.version == "TLSv1.3":
+            self.assertEqual(self.engine_kind is CffiEngine, not peer._receive())
+        self.read_all(kept[0])
+        self.write(kept[0], b"answer")
+        self.reactor.settle()
+        peer._receive()
+        peer._step()
+        self.assertEqual(b"answer", peer.plain)
+        self.assertTrue(self.is_resumed(peer.connection.get_session()))
+
+    def test_tickets_of_a_question_without_an_answer(self) -> None:
+        """They go out with the goodbye at the latest."""
+        kept: list[Any] = []
+
+        def prepare(vc: Any) -> Any:
+            kept.append(vc)
+            return self.waiting(vc)
+
+        self.glued(prepare)
+        kept[0].do_io_close()
+        peer = self.peers[-1]
+        self.run_peers(peer)
+        self.assertEqual("close_notify", peer.end)
+        self.assertTrue(self.is_resumed(peer.connection.get_session()))
+
     def glued(self, prepare: Callable[[Any], Any]) -> Any:
         """A client whose request comes in one segment with its last message of the handshake, and who then waits."""
         vc, sock = self.accept()

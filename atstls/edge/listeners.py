@@ -189,13 +189,13 @@ class Listener(Service):
         return accept
 
     def _policy(self) -> ServerPolicy:
-        policy = self.plan.table.default.policy
+        policy = self._plan.table.default.policy
         if policy is None:  # without TLS, where a header may come first
             policy = self._plain_policy = self._plain_policy or plain_policy()
         return policy
 
     def _decide(self, vc: Any) -> Any:
-        return self.plan.table.decide(vc)
+        return self._plan.table.decide(vc)
 
     def stopService(self) -> None:  # noqa: N802
         """Close the port, at once.  Connections that came by it go on."""

@@ -122,7 +122,10 @@ class Onward:
         """
         if self.address is ORIGINAL_DESTINATION:
             return None  # See address_for().
-        local, remote = vc.get_local_addr(), origin.get_remote_addr()
+        remote = origin.get_remote_addr()
+        if isinstance(remote, tuple) and remote[1] not in self.processor.nh.ports and not vc.is_transparent:
+            return None  # No port of ours: spared asking the system for the address.
+        local = vc.get_local_addr()
         if local and local == remote:
             self._led_back[:] = [self.processor.nh.seconds()]
             return "that is where the connection came in"

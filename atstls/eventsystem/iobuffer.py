@@ -465,10 +465,14 @@ class IOBufferReader:
     def dealloc(self) -> None:
         """Leave the buffer.  What no other reader has before it is freed.  Harmless when called twice."""
         buffer = self.buffer
+        if buffer.sole is self:
+            if self.block is not None:
+                self.consume(self.avail)
+            buffer.sole = None
+            buffer.readers.clear()
+            return
         if self not in buffer.readers:
             return
-        if buffer.sole is self:
-            self.consume(self.avail)
         buffer.readers.remove(self)
         buffer.sole = buffer.readers[0] if len(buffer.readers) == 1 else None
         self.block = None

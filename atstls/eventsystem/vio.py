@@ -140,15 +140,18 @@ class VIO(MIOBufferAccessor):
 
     def stop(self) -> None:
         """Back to a VIO that asks for nothing, of nobody."""
-        if self.op == READ:
-            counters.read_bytes += self.ndone
-        else:
-            counters.write_bytes += self.ndone
+        if self.ndone:
+            if self.op == READ:
+                counters.read_bytes += self.ndone
+            else:
+                counters.write_bytes += self.ndone
+            self.ndone = 0
         if self.partner is not None:
             self.partner.partner = None
+            self.partner = None
         self.op = NONE
-        self.cont = self.partner = self.writer = self.reader = None
-        self.nbytes = self.ndone = 0
+        self.cont = self.writer = self.reader = None
+        self.nbytes = 0
         self.disabled = 0
         self.ends = False
 

@@ -4,8 +4,8 @@ L{NetAccept}: a listening socket, and the loop that empties its queue.
 
 The socket, its options and its life are Twisted's (L{twisted.internet.tcp.Port}); ours is what happens when it is
 readable.  An accepted connection is counted, made into a connection object by the processor, watched, and given to the
-continuation as NET_EVENT_ACCEPT; its first read is tried without waiting for the kernel's word, since its bytes may
-have come along.
+continuation as NET_EVENT_ACCEPT.  Its first read is tried without waiting for the kernel's word only where the kernel
+kept the connection until there were bytes (C{defer_accept_seconds}): elsewhere most of such reads would be in vain.
 
 Without descriptors left, accepting fails and the socket stays readable: a loop that only tries again would spin.  One
 descriptor is held in reserve; it is let go to accept those who wait and to close them, which they notice, and taken
@@ -229,6 +229,8 @@ class NetAccept(Action):
             return
         self.port = port
         self._kind = (port.socket.family, port.socket.type)
+        if port.socket.family != socket.AF_UNIX:
+            self.nh.ports.add(port.getHost().port)
         counters.accepts_currently_open += 1
         self._keep_reserve()
         if self.options.f_callback_on_open:
@@ -312,23 +314,24 @@ class NetAccept(Action):
                         break
                     continue
                 self._out_of_descriptors = False
-                self._accepted(fd, socket.socket(family, kind, 0, fd), address)
+                self._accepted(socket.socket(family, kind, 0, fd), address)
         finally:
             nh.turning = False
             if nh.read_ready or nh.write_ready:
                 nh.run()
 
-    def _accepted(self, fd: int, sock: socket.socket, address: Any) -> None:
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
         nh = self.nh
         counters.total_accepts += 1
         throttle = self._throttle
-        if fd > throttle.highest_in:
+        if sock.fileno() > throttle.highest_in:
             throttle.refused_for_descriptors(True)
             sock.close()
             return
         if throttle.refuses_accept(len(nh.open_list)):
             self._refuse(sock)
             return
+        defer = self.options.defer_accept_seconds
         clients = throttle.clients
         if clients is not None and clients.refuses(address):
             sock.close()
@@ -337,8 +340,8 @@ class NetAccept(Action):
         try:
             sock.setblocking(False)
             vc = self._allocate(self)
-            # Its first bytes may be there already.
-            vc.read.triggered = vc.read.polled = True
+            if defer:
+                vc.read.triggered = vc.read.polled = True  # Its first bytes are there.
             vc.start(sock, named(address) if isinstance(address, tuple) else "")
         except Exception as exc:
             sock.close()
@@ -355,11 +358,11 @@ class NetAccept(Action):
         vc.submit_time = nh.now
         if clients is not None:
             clients.entered(vc, address)
-        if vc.read.urgent:
-            nh.queue_read(vc)
         assert self.continuation is not None
         try:
             self.continuation.handle_event(NET_EVENT_ACCEPT, vc)
+            if vc.read.urgent and not vc.closed:
+                vc.net_read_io()  # It has something of its own to do before the first byte.
         except Exception:
             nh._broken(vc)
 

@@ -243,7 +243,8 @@ def open_socket(address: Address, options: NetVCOptions) -> socket.socket:
         sock.setblocking(False)
         tcp = not isinstance(address, str)
         apply_options(sock, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes, tcp=tcp)
-        _mark_packets(sock, options)
+        if options.packet_mark or options.packet_tos:
+            _mark_packets(sock, options)
         if tcp and (options.local_ip or options.local_port):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if options.local_ip_is_foreign:

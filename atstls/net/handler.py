@@ -52,6 +52,7 @@ class NetHandler:
     The ready lists, and the turns over them.
 
     @ivar open_list: every connection that has a descriptor.
+    @ivar ports: every port of TCP that anybody listens on, or has listened on.
     @ivar now: when this turn began, read once.
     @ivar turning: a turn is going on; what is put on a list now needs no other to be woken.
     @ivar wire: the block that ciphertext passes through on its way to and from the kernel; shared, since nothing stays
@@ -72,6 +73,7 @@ class NetHandler:
         self.seconds = seconds
         self.now = seconds()
         self.open_list: set[Any] = set()
+        self.ports: set[int] = set()
         self.queues = NetQueues(self)
         self.read_ready: list[Any] = []
         self.write_ready: list[Any] = []

@@ -30,6 +30,7 @@ from atstls.events import (
 )
 from atstls.eventsystem.continuation import ACTION_RESULT_DONE, Action
 from atstls.eventsystem.iobuffer import new_empty_MIOBuffer
+from atstls.eventsystem.vio import WRITE
 from atstls.interfaces import IContinuation, INetProcessor
 from atstls.net.accept import NetAccept
 from atstls.net.connection import AcceptOptions, Address, NetVCOptions, begin_connect, is_ip, open_socket
@@ -193,9 +194,9 @@ class _Connect(Action):
                 self._last_failure = exc
                 continue
             if self._established_within is None:
-                self._give(vc)
-                return
-            self._wait_for(vc)
+                self._tell(NET_EVENT_OPEN, vc)
+            else:
+                self._wait_for(vc)
             return
         failure = self._last_failure or NameNotFound(errno.EHOSTUNREACH, "the name has no address")
         self._tell(NET_EVENT_OPEN_FAILED, failure)
@@ -231,13 +232,12 @@ class _Connect(Action):
             self._last_failure.__cause__ = vc.error
             self._try_next()
         else:
-            vc.do_io_write(None, 0, None)
-            vc.do_io_read(None, 0, None)
-            self._give(vc)
+            if data.op == WRITE:
+                vc.do_io_write(None, 0, None)
+            else:
+                vc.do_io_read(None, 0, None)
+            self._tell(NET_EVENT_OPEN, vc)
         return EVENT_CONT
-
-    def _give(self, vc: UnixNetVConnection) -> None:
-        self._tell(NET_EVENT_OPEN, vc)
 
     def _tell(self, event: int, data: Any) -> None:
         continuation, self.continuation = self.continuation, None

@@ -243,21 +243,27 @@ class UnixNetVConnection:
         if partner is not None:
             partner.partner = vio.partner = None
         vio.nbytes = nbytes
-        counters.read_bytes += vio.ndone
-        vio.ndone = 0
+        if vio.ndone:
+            counters.read_bytes += vio.ndone
+            vio.ndone = 0
         vio.disabled = 0
+        vio.writer = buffer
+        vio.reader = None
         if buffer is None:
-            vio.clear()
             self._disable(state)
-        else:
-            vio.writer = buffer
-            vio.reader = None
-            if not state.enabled:
-                self.reenable(vio)
+        elif not state.enabled:
+            self.reenable(vio)
         return vio
 
-    def do_io_write(self, cont: IContinuation | None, nbytes: int, reader: IOBufferReader | None) -> VIO | None:
-        """See L{IVConnection.do_io_write}."""
+    def do_io_write(
+        self, cont: IContinuation | None, nbytes: int, reader: IOBufferReader | None, partner: VIO | None = None
+    ) -> VIO | None:
+        """
+        See L{IVConnection.do_io_write}.
+
+        @param partner: the read VIO of a connection, this one or another, that fills the buffer: the two are each
+            other's C{partner} from now on.
+        """
         if cont is None and nbytes:
             raise LocalError("a write of some bytes needs a continuation")
         if self.closed:
@@ -266,23 +272,29 @@ class UnixNetVConnection:
         vio = state.vio
         vio.op = WRITE
         vio.cont = cont
-        partner = vio.partner
-        if partner is not None:
-            partner.partner = vio.partner = None
+        if vio.partner is not None:
+            vio.partner.partner = None
+        vio.partner = partner
         vio.nbytes = nbytes
-        counters.write_bytes += vio.ndone
-        vio.ndone = 0
+        if vio.ndone:
+            counters.write_bytes += vio.ndone
+            vio.ndone = 0
         vio.disabled = 0
         vio.ends = False
         state.owed = False
+        vio.reader = reader
         if reader is None:
-            vio.clear()
+            vio.writer = None
             self._disable(state)
-        else:
-            vio.reader = reader
-            vio.writer = reader.buffer
-            if nbytes and (self.recursion or not state.enabled):
-                self.reenable(vio)  # Within WRITE_READY: it is another request, and is asked itself.
+            return vio
+        vio.writer = reader.buffer
+        if partner is not None:
+            partner.partner = vio
+            if not reader.avail:
+                state.enabled = False  # Nobody is asked for bytes: the partner says when there are any.
+                return vio
+        if nbytes and (self.recursion or not state.enabled):
+            self.reenable(vio)  # Within WRITE_READY: it is another request, and is asked itself.
         return vio
 
     def do_io(self, op: int, cont: IContinuation | None = None, nbytes: int = 0, buffer: Any = None) -> VIO | None:

@@ -63,6 +63,7 @@ class SSLNextProtocolAccept:
         self.protocols = SSLNextProtocolSet()
         # Nothing is ever written into it: a blind tunnel's bytes wait in the connection for a buffer of their owner's.
         self._empty: MIOBuffer = new_empty_MIOBuffer(0)
+        self._trampoline = SSLNextProtocolTrampoline(self)
 
     def register_endpoint(self, name: bytes, endpoint: IContinuation) -> bool:
         """Offer C{name}, before those registered earlier.  False: it is there already, or cannot be sent."""
@@ -78,7 +79,7 @@ class SSLNextProtocolAccept:
             data.register_next_protocol_set(self.protocols)
             data.session_accept = self
             data.not_tls = self.not_tls
-            data.do_io_read(SSLNextProtocolTrampoline(self, data), 0, self._empty)
+            data.do_io_read(self._trampoline, 0, self._empty)
             return EVENT_CONT
         self._log.error("an acceptor was told of {event}, which it does not know", event=event_name(event))
         close = getattr(data, "do_io_close", None)
@@ -93,23 +94,22 @@ class SSLNextProtocolAccept:
 
 @implementer(IContinuation)
 class SSLNextProtocolTrampoline:
-    """Waits for the handshake of one connection, and sends it on its way."""
+    """Waits for the handshakes of an acceptor's connections, and sends each on its way.  It remembers none of them."""
 
-    __slots__ = ("_parent", "_vc")
+    __slots__ = ("_parent",)
 
     _log = Logger()
 
-    def __init__(self, parent: SSLNextProtocolAccept, vc: Any) -> None:
+    def __init__(self, parent: SSLNextProtocolAccept) -> None:
         self._parent = parent
-        self._vc = vc
 
     def handle_event(self, event: int, data: Any) -> int:
-        """READ_COMPLETE: the connection is there.  The rest ends it."""
-        vc = self._vc
+        """READ_COMPLETE, with the read VIO: the connection is there.  The rest ends it."""
+        vc = data.vc_server
         if event == VC_EVENT_READ_COMPLETE:
             target = vc.endpoint() or self._parent.endpoint
             if target is not None:
-                vc.do_io_read(None, 0, None)
+                data.set_continuation(None)  # That read is over: what it is told next is not for us.
                 target.handle_event(NET_EVENT_ACCEPT, vc)
                 return EVENT_CONT
             self._log.error("nobody speaks {protocol} on this port", protocol=vc.negotiated_protocol)

@@ -104,7 +104,7 @@ class OneWayTunnel:
         if manipulate is None and _both_plain(source, target):
             self._buffer = PipeBuffer()
         else:
-            largest = max(size_index, BUFFER_SIZE_INDEX_256K)
+            largest = BUFFER_SIZE_INDEX_256K if size_index < BUFFER_SIZE_INDEX_256K else size_index
             self._buffer = MIOBuffer(size_index, largest_index=largest, water_mark=water_mark)
         reader = self._reader = self._buffer.alloc_reader()
         self._out: MIOBuffer | None = None
@@ -112,11 +112,12 @@ class OneWayTunnel:
             self._out = MIOBuffer(size_index)
             reader = self._out.alloc_reader()
             nbytes = INT64_MAX  # for the target: what comes of it may be of any length
-        self.source_vio: VIO = _asked(source.do_io_read(self, self._nbytes, self._buffer))
-        self.target_vio: VIO = _asked(target.do_io_write(self, nbytes, reader))
-        if manipulate is None:
-            self.source_vio.partner = self.target_vio
-            self.target_vio.partner = self.source_vio
+        source_vio = source.do_io_read(self, self._nbytes, self._buffer)
+        target_vio = target.do_io_write(self, nbytes, reader, source_vio if manipulate is None else None)
+        if source_vio is None or target_vio is None:
+            raise ConnectionClosedError("a tunnel needs connections that are open")
+        self.source_vio: VIO = source_vio
+        self.target_vio: VIO = target_vio
 
     def handle_event(self, event: int, data: Any) -> int:
         """A connection, or the tunnel in the other direction, has something to say."""
@@ -197,7 +198,7 @@ class OneWayTunnel:
             # The connection that has nothing more to say still tells of timeouts.
             self.source.do_io_read(peer, 0, None)
             for vc in (self.source, self.target):
-                if not 0 < vc.get_inactivity_timeout() <= self.half_close_seconds:
+                if not 0 < vc.inactivity_timeout_in <= self.half_close_seconds:
                     vc.set_inactivity_timeout(self.half_close_seconds)
         self._over(0)
 
@@ -240,12 +241,6 @@ def _both_plain(source: UnixNetVConnection, target: UnixNetVConnection) -> bool:
         and TRANSPORT_BLIND_TUNNEL in (source.attributes, target.attributes)
         and all(vc.attributes == TRANSPORT_BLIND_TUNNEL or type(vc) is UnixNetVConnection for vc in (source, target))
     )
-
-
-def _asked(vio: VIO | None) -> VIO:
-    if vio is None:
-        raise ConnectionClosedError("a tunnel needs connections that are open")
-    return vio
 
 
 @implementer(IContinuation)

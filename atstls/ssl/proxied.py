@@ -93,8 +93,7 @@ class ProxiedSSLNetVConnection(SSLNetVConnection):
             return
         # It becomes one, but what the header says is not for the host behind the tunnel.
         self._move(Move.ACCEPTED)
-        if self.read.polled:
-            self._collect_hello()
+        self._await_hello()
 
     def _collect_hello(self) -> None:
         reader = self._proxy_reader

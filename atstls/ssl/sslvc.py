@@ -310,8 +310,14 @@ class SSLNetVConnection(TLSFacts):
         self._move(Move.ACCEPTED)
         counters.total_attempts_handshake_count_in += 1
         self._hello_reader = HelloReader()
+        self._await_hello()
+
+    def _await_hello(self) -> None:
+        """Nothing was read yet: most clients speak a moment after they were let in, and the kernel says when."""
         if self.read.polled:
             self._collect_hello()
+        else:
+            self._rest(self.read)
 
     def _begin_as_client(self) -> None:
         policy = self.policy
@@ -528,7 +534,7 @@ class SSLNetVConnection(TLSFacts):
                 self._fail(HandshakeFailed(reason, alerts.UNRECOGNIZED_NAME))
                 return
             self.certificate = found
-        if hello.alpn and self._protocols() and self._select_protocol(hello.alpn) is None:
+        if hello.alpn and self._select_protocol(hello.alpn) is None and self._protocols():
             offered = ", ".join(printable(name.decode("latin-1")) for name in hello.alpn[:8])
             self._fail(HandshakeFailed(f"no protocol in common with {offered}", alerts.NO_APPLICATION_PROTOCOL))
             return
@@ -632,12 +638,15 @@ class SSLNetVConnection(TLSFacts):
                 self._fail(self.refusal)
                 return
             self._hello_reader = None
-            flushed = self._flush()
             if result == engine.DONE:
                 tls.settled()
+                # Over TLS 1.3 what is left to say are tickets: with the answer, when the question came along already.
+                if self.is_client or tls.answers or not tls.unread():
+                    self._flush()
                 self._move(Move.HANDSHAKE_DONE)
                 self._verify()
                 return
+            flushed = self._flush()
             if result < 0:
                 self._fail(self._handshake_error(tls))
                 return
@@ -1297,8 +1306,10 @@ class SSLNetVConnection(TLSFacts):
         """See L{UnixNetVConnection.free}."""
         if self.socket is None:
             return
-        self._drop_unsent()
-        self._ask_no_more()
+        if self._unsent is not None:
+            self._drop_unsent()
+        if not self.closed:  # Else do_io_close() has told them.
+            self._ask_no_more()
         if self._origin_session is not None:
             self._leave_session()
         super().free()

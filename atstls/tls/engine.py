@@ -53,6 +53,7 @@ try:
     _BIO_write = _lib.BIO_write
     _BIO_new = _lib.BIO_new
     _BIO_new_mem_buf = _lib.BIO_new_mem_buf
+    _BIO_get_mem_data = _lib.BIO_get_mem_data
     _BIO_set_mem_eof_return = _lib.BIO_set_mem_eof_return
     _BIO_s_mem = _lib.BIO_s_mem
     _ERR_get_error = _lib.ERR_get_error
@@ -62,6 +63,7 @@ try:
     _ZERO_RETURN = _lib.SSL_ERROR_ZERO_RETURN
     _PARTIAL_WRITE = _lib.SSL_MODE_ENABLE_PARTIAL_WRITE
     _TLS1_3 = _lib.TLS1_3_VERSION
+    _no_data = _ffi.new("char **")
     HAVE_CFFI = True
 except (ImportError, AttributeError):  # pragma: no cover - only where pyOpenSSL has changed its inside
     HAVE_CFFI = False
@@ -176,6 +178,10 @@ class Engine:
     def drain(self, block: Any) -> int:
         """Move what has to go to the peer to the beginning of C{block}.  The bytes; there may be more if it is full."""
         raise NotImplementedError
+
+    def unread(self) -> int:
+        """Ciphertext that OpenSSL has not looked at, in bytes; 0 also where that is not known."""
+        return 0
 
     def shutdown(self) -> None:
         """Say close_notify; drain afterwards.  Reading goes on."""
@@ -367,6 +373,9 @@ class CffiEngine(Engine):
             c = block.c = _ffi.from_buffer(block.memory)
         n: int = _BIO_read(self._out, c, block.size)
         return n if n > 0 else 0
+
+    def unread(self) -> int:
+        return int(_BIO_get_mem_data(self._in, _no_data)) if self._in else 0
 
     def shutdown(self) -> None:
         _lib.SSL_shutdown(self._ssl)
