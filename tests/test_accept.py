@@ -82,8 +82,8 @@ class AcceptTests(OverBothPolls):
 
     def tearDown(self) -> None:
         for reader in self.reactor.getReaders():
-            accept = getattr(getattr(reader, "readable", None), "__self__", None)
-            if accept is not None:
+            accept = getattr(reader.doRead, "__self__", None)
+            if isinstance(accept, NetAccept):
                 accept.cancel()
         super().tearDown()
 

@@ -89,16 +89,7 @@ class _NoFactory:
         return None
 
 
-class _TCPPort(tcp.Port):
-    """Twisted's listening TCP socket, which tells us when it is readable."""
-
-    readable: Callable[[], None]
-
-    def doRead(self) -> None:  # noqa: N802
-        self.readable()
-
-
-class _TransparentTCPPort(_TCPPort):
+class _TransparentTCPPort(tcp.Port):
     """One that may be bound to an address of somebody else's."""
 
     def createInternetSocket(self) -> socket.socket:  # noqa: N802
@@ -111,16 +102,7 @@ class _TransparentTCPPort(_TCPPort):
         return sock
 
 
-class _UNIXPort(unix.Port):
-    """The same for a UNIX socket."""
-
-    readable: Callable[[], None]
-
-    def doRead(self) -> None:  # noqa: N802
-        self.readable()
-
-
-class _InheritedUNIXPort(_UNIXPort):
+class _InheritedUNIXPort(unix.Port):
     """A UNIX socket that somebody else has bound: the file is his, with its rights, and stays when we close."""
 
     def startListening(self) -> None:  # noqa: N802
@@ -214,7 +196,7 @@ class NetAccept(Action):
         port = None
         try:
             port = self._make_port()
-            port.readable = self._accept_waiting
+            port.doRead = self._accept_waiting
             port.startListening()
             port.socket.setblocking(False)  # An inherited one may block, and would, at the end of its queue.
             apply_accept_options(port.socket, self.options)
@@ -245,14 +227,14 @@ class NetAccept(Action):
                 family = probe.family
             if family == socket.AF_UNIX:
                 return _InheritedUNIXPort._fromListeningDescriptor(reactor, options.fd, nobody)
-            return _TCPPort._fromListeningDescriptor(reactor, options.fd, family, nobody)
+            return tcp.Port._fromListeningDescriptor(reactor, options.fd, family, nobody)
         if options.unix_path is not None:
             path: Any = options.unix_path  # Twisted's annotation says bytes, its code takes either
-            return _UNIXPort(path, nobody, options.backlog, options.unix_mode, reactor, wantPID=options.unix_lock)
+            return unix.Port(path, nobody, options.backlog, options.unix_mode, reactor, wantPID=options.unix_lock)
         host = options.local_ip
         if options.localhost_only:
             host = "::1" if ":" in host else "127.0.0.1"
-        kind = _TransparentTCPPort if options.f_inbound_transparent else _TCPPort
+        kind = _TransparentTCPPort if options.f_inbound_transparent else tcp.Port
         return kind(options.local_port, nobody, options.backlog, host, reactor)
 
     def get_host(self) -> IAddress:

@@ -15,6 +15,7 @@ Source: seed, "NetHandler"; behaviour 1.6; ATS C{P_UnixNet.h}.
 """
 
 import select
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor, IReadWriteDescriptor
@@ -30,7 +31,13 @@ EVENTS_A_POLL = 512
 
 @implementer(IPollDescriptor, IReadDescriptor)
 class EdgePollDescriptor:
-    """Edge-triggered epoll, itself watched by the reactor."""
+    """
+    Edge-triggered epoll, itself watched by the reactor.
+
+    @ivar fileno: gives the descriptor of the epoll set.
+    """
+
+    fileno: Callable[[], int]
 
     def __init__(self, reactor: Any, handler: NetHandler) -> None:
         self.reactor = reactor
@@ -39,6 +46,7 @@ class EdgePollDescriptor:
         self._watched: dict[int, Any] = {}
         # EPOLLPRI: a read ends short where TCP has urgent data, and more may stand behind.
         self._interest = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+        self.fileno = self.epoll.fileno  # asked for at each event
         reactor.addReader(self)
 
     def start(self, vc: Any) -> None:
@@ -84,11 +92,6 @@ class EdgePollDescriptor:
                         handler.write_ready.append(vc)
 
     # What the reactor calls.
-
-    def fileno(self) -> int:
-        """The descriptor of the epoll set."""
-        fd: int = self.epoll.fileno()
-        return fd
 
     def logPrefix(self) -> str:  # noqa: N802
         """What the reactor's log calls us."""

@@ -148,7 +148,7 @@ class _Connect(Action):
         """
         @param established_within: seconds to wait until the connection stands; C{None}: do not wait for that.
         """
-        super().__init__(cont, self._abandon)
+        Action.__init__(self, cont, self._abandon)
         self._processor = processor
         self._address = address
         self._options = options

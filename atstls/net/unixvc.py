@@ -404,10 +404,12 @@ class UnixNetVConnection:
             self.closed = -1
             if lerrno:
                 self.lerrno = lerrno
-        for state in (self.read, self.write):
-            state.enabled = state.owed = False
-            if state.vio.op:
-                state.vio.stop()
+        read, write = self.read, self.write
+        read.enabled = write.enabled = write.owed = False
+        if read.vio.op:
+            read.vio.stop()
+        if write.vio.op:
+            write.vio.stop()
         self.inactivity_running = False
         self.next_activity_timeout_at = 0.0
         self._say_goodbye()

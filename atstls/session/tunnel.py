@@ -101,7 +101,11 @@ class OneWayTunnel:
         self._close_both = close_both
         self._ended = False
         self._buffer: MIOBuffer
-        if manipulate is None and _both_plain(source, target):
+        if (
+            manipulate is None
+            and (source.attributes == TRANSPORT_BLIND_TUNNEL or target.attributes == TRANSPORT_BLIND_TUNNEL)
+            and _both_plain(source, target)
+        ):
             self._buffer = PipeBuffer()
         else:
             largest = BUFFER_SIZE_INDEX_256K if size_index < BUFFER_SIZE_INDEX_256K else size_index
@@ -168,26 +172,22 @@ class OneWayTunnel:
         vio.partner = None  # Nobody asks the source for more, whose end would come twice.
         if self._manipulate is not None:
             self._transform(INT64_MAX)
-        if self._close_both and self._orderly():
+        if self._close_both and (self.source.clean_shutdown or self._nbytes != INT64_MAX):
             vio.finish()
         else:
             vio.done()
-        if vio.ntodo() > 0:
+        if vio.nbytes > vio.ndone:
             vio.reenable()
         elif vio.state.urgent:
             vio.state.owed = True  # The kernel has not got all: WRITE_COMPLETE, when it has.
         else:
             self._target_done()
 
-    def _orderly(self) -> bool:
-        """Did the source end as it should?"""
-        return self.source.clean_shutdown or self._nbytes != INT64_MAX
-
     def _target_done(self) -> None:
         """All has gone.  The target's writing ends as the source has ended, and the other direction goes on."""
         peer, target = self.peer, self.target
         if self._close_both:
-            if not self._orderly():
+            if not self.source.clean_shutdown and self._nbytes == INT64_MAX:
                 target.end_unclean()
             elif peer is not None or target.says_goodbye:
                 target.do_io_shutdown(SHUTDOWN_WRITE)
@@ -235,11 +235,9 @@ class OneWayTunnel:
 
 
 def _both_plain(source: UnixNetVConnection, target: UnixNetVConnection) -> bool:
-    """Can the kernel carry the bytes by itself?  Worth it where nobody ever looks at them."""
-    return (
-        HAVE_SPLICE
-        and TRANSPORT_BLIND_TUNNEL in (source.attributes, target.attributes)
-        and all(vc.attributes == TRANSPORT_BLIND_TUNNEL or type(vc) is UnixNetVConnection for vc in (source, target))
+    """Can the kernel carry the bytes of a blind tunnel by itself?"""
+    return HAVE_SPLICE and all(
+        vc.attributes == TRANSPORT_BLIND_TUNNEL or type(vc) is UnixNetVConnection for vc in (source, target)
     )
 
 

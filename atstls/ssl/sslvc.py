@@ -167,7 +167,7 @@ class SSLNetVConnection(TLSFacts):
     """Which way to call OpenSSL; the tests choose."""
 
     def __init__(self, nh: NetHandler, policy: ServerPolicy | ClientPolicy | None = None) -> None:
-        super().__init__(nh)
+        UnixNetVConnection.__init__(self, nh)  # super() costs more than the call.
         self.ready = False
         self.policy = policy
         self.hooks = NO_HOOKS
@@ -202,12 +202,12 @@ class SSLNetVConnection(TLSFacts):
 
     def start(self, sock: socket.socket, remote: Address | None = None) -> None:
         """See L{UnixNetVConnection.start}.  The deadline of the handshake begins to run."""
-        super().start(sock, remote)
-        self.handshake_began = self.nh.now
+        UnixNetVConnection.start(self, sock, remote)
+        self.handshake_began = self.last_activity
         policy = self.policy
         assert policy is not None
         if policy.handshake_timeout_seconds > 0:
-            self.deadline = self.nh.now + policy.handshake_timeout_seconds
+            self.deadline = self.handshake_began + policy.handshake_timeout_seconds
         # As client we begin when the kernel says that we are connected, which is when we could write.
         (self.write if self.is_client else self.read).urgent = True
 
@@ -747,16 +747,20 @@ class SSLNetVConnection(TLSFacts):
             self._end_writing()
 
     def _tell_established(self) -> None:
-        for state, op, event in (
-            (self.read, READ, VC_EVENT_READ_COMPLETE),
-            (self.write, WRITE, VC_EVENT_WRITE_COMPLETE),
-        ):
-            vio = state.vio
-            if vio.op == op and vio.nbytes == 0 and vio.cont is not None and vio.writer is not None:
-                if not self.signal_done(event, state):
-                    return
-            elif state.enabled and state.triggered and not state.queued:
-                (self.nh.queue_read if state is self.read else self.nh.queue_write)(self)
+        """Requests of no bytes are done; others go on."""
+        state = self.read
+        vio = state.vio
+        if vio.op == READ and vio.nbytes == 0 and vio.cont is not None and vio.writer is not None:
+            if not self.signal_done(VC_EVENT_READ_COMPLETE, state):
+                return
+        elif state.enabled and state.triggered:
+            self.nh.queue_read(self)
+        state = self.write
+        vio = state.vio
+        if vio.op == WRITE and vio.nbytes == 0 and vio.cont is not None and vio.writer is not None:
+            self.signal_done(VC_EVENT_WRITE_COMPLETE, state)
+        elif state.enabled and state.triggered:
+            self.nh.queue_write(self)
 
     # Failure.
 
@@ -878,7 +882,7 @@ class SSLNetVConnection(TLSFacts):
             tls.unanswered += n
             got = tls.receive(wire, n, block, limit)
         else:
-            got = tls.read(block, limit)
+            got = tls.receive(None, 0, block, limit)
         state.triggered = state.polled or not tls.starved
         if got:
             if tls.bulky:
@@ -1312,7 +1316,7 @@ class SSLNetVConnection(TLSFacts):
             self._ask_no_more()
         if self._origin_session is not None:
             self._leave_session()
-        super().free()
+        UnixNetVConnection.free(self)
         counters.connections_closed += 1
         if self.phase in _SHAKING_HANDS:
             tally_abandoned(self.is_client)

@@ -381,29 +381,28 @@ def _parse(message: bytes) -> ClientHello:
         raise BadClientHello("a length before the extensions is wrong", DECODE_ERROR)
 
     bodies: dict[int, bytes] = {}
-    kinds: list[int] = []
     if at < end:  # clients older than TLS 1.2 may end here
         if message[at] << 8 | message[at + 1] != end - at - 2:
             raise BadClientHello("the length of the extensions is wrong", DECODE_ERROR)
         at += 2
         extensions_at = at
+        count = 0
         while at < end:
             kind, size = _read_pair(message, at)
             body = at + 4
             at = body + size
-            kinds.append(kind)
-            if kind in _READ:
-                bodies[kind] = message[body:at]
+            bodies[kind] = message[body:at]
+            count += 1
         if at != end:
             raise BadClientHello("the last extension is longer than the hello", DECODE_ERROR)
-        if len(set(kinds)) != len(kinds):
+        if len(bodies) != count:
             raise BadClientHello("an extension that is there twice", ILLEGAL_PARAMETER)
     else:
         extensions_at = end
     read = _read_extensions if end <= _REMEMBERED_BYTES else _read_extensions.__wrapped__
     name, name_bytes, alpn, versions = read(*map(bodies.get, _READ))
     return ClientHello(
-        message, message[4] << 8 | message[5], name, name_bytes, alpn, versions, tuple(kinds), extensions_at
+        message, message[4] << 8 | message[5], name, name_bytes, alpn, versions, tuple(bodies), extensions_at
     )
 
 

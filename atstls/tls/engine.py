@@ -263,7 +263,7 @@ class CffiEngine(Engine):
     __slots__ = ("_in", "_out", "_ssl")
 
     def __init__(self, connection: SSL.Connection) -> None:
-        super().__init__(connection)
+        Engine.__init__(self, connection)
         self._ssl = connection._ssl
         self._in = connection._into_ssl
         self._out = connection._from_ssl
