@@ -22,7 +22,7 @@ class FakeVC:
 
     def reenable(self, vio: VIO) -> None:
         self.asked.append("reenable")
-        vio.state.enabled = True
+        vio.enabled = True
 
     def reenable_re(self, vio: VIO) -> None:
         self.asked.append("reenable_re")

@@ -30,7 +30,7 @@ def tally_tunnel(vc: Any, origin: Any) -> None:
 def look_at_tunnels(handler: NetHandler, totals: Counters) -> None:
     """Which connections of C{handler} are joined now."""
     for vc in handler.open_list:
-        tunnel = vc.read.vio.cont
+        tunnel = vc.read.cont
         if isinstance(tunnel, OneWayTunnel):
             # Of one that has no more to say the user is the tunnel in the other direction, which tells of timeouts.
             other = tunnel.target if tunnel.source is vc else tunnel.source

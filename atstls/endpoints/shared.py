@@ -88,11 +88,11 @@ class SharedHandler:
                 self._log.failure("a port could not be closed: {port}", port=port)
         for vc in list(self.handler.open_list):
             try:
-                cont = vc.read.vio.cont or vc.write.vio.cont
+                cont = vc.read.cont or vc.write.cont
                 if isinstance(cont, NetVCTransport):
                     cont.reactor_stops()
                 elif not vc.closed:
-                    state = vc.read if vc.read.vio.cont is not None else vc.write
+                    state = vc.read if vc.read.cont is not None else vc.write
                     vc.signal_error(state, errno.ECONNABORTED, AtsTlsError("the reactor stops"))
             except Exception:
                 self._log.failure("a connection could not be ended: {vc}", vc=vc)

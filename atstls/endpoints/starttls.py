@@ -353,7 +353,7 @@ class StartedTLSTransport(TLSNetVCTransport):
 
     def _settle(self) -> None:
         if self.connected and self._in_clear is not None:
-            if self._in_clear.avail or self._write_vio.state.owed:
+            if self._in_clear.avail or self._write_vio.owed:
                 self._write_vio.reenable()
                 return
             if self.disconnecting and not self._out.avail and self.producer is None:

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_vio -*-
 """
-L{VIO}: one request to move bytes, and how far it has come.  L{NetState}: one direction of a connection.
+L{VIO}: one request to move bytes, and how far it has come.  L{NetState}: one direction of a connection, with its VIO.
 
 Source: seed, "net_read_io"; behaviour 1.4 and 1.6; ATS C{I_VIO.h}, C{P_UnixNetState.h}.
 """
@@ -30,38 +30,15 @@ BY_ITS_END: Final = 2
 """Why a VIO is switched off: its user did it; or its last event, EOS or ERROR, was told, and there is no other."""
 
 
-class NetState:
-    """
-    One direction of a connection.
-
-    @ivar enabled: the user wants bytes moved.
-    @ivar triggered: trying again could get somewhere.
-    @ivar polled: the kernel may have more than was taken from it (a layer above may be triggered for other reasons).
-    @ivar urgent: the connection has something of its own to do in this direction, whatever its user wants: a
-        handshake, or ciphertext that the kernel has not taken yet.
-    @ivar owed: WRITE_COMPLETE is due as soon as that ciphertext is out.
-    @ivar queued: the connection stands on the handler's ready list for this direction.
-    """
-
-    __slots__ = ("enabled", "owed", "polled", "queued", "triggered", "urgent", "vio")
-
-    def __init__(self, vc: Any) -> None:
-        self.enabled = False
-        self.triggered = False
-        self.polled = False
-        self.urgent = False
-        self.owed = False
-        self.queued = False
-        self.vio = VIO(vc, self)
-
-
 @implementer(IVIO)
 class VIO(MIOBufferAccessor):
     """
     A request of C{nbytes} bytes, of which C{ndone} are done, into C{writer} or out of C{reader}.
 
-    It is its own buffer accessor, C{vio.buffer} is the VIO: one object and one look-up fewer on the data path.
+    It is its own buffer accessor, C{vio.buffer} is the VIO: one object and one look-up fewer on the data path.  For the
+    same reason it is one object with the L{NetState} of its direction, which in Traffic Server it lies in.
 
+    @ivar enabled: the user wants bytes moved.
     @ivar partner: the VIO at the other end of the same buffer, when nobody has to be asked in between: it is reenabled
         in the place of READ_READY and WRITE_READY, which are not told then.  The last events are.  A new request ends
         it.
@@ -70,9 +47,10 @@ class VIO(MIOBufferAccessor):
         that can be.
     """
 
-    __slots__ = ("cont", "disabled", "ends", "nbytes", "ndone", "op", "partner", "state", "vc_server")
+    __slots__ = ("cont", "disabled", "enabled", "ends", "nbytes", "ndone", "op", "partner", "vc_server")
 
-    def __init__(self, vc: Any, state: NetState) -> None:
+    def __init__(self, vc: Any) -> None:
+        self.enabled = False
         self.op = NONE
         self.cont: IContinuation | None = None
         self.nbytes = 0
@@ -80,8 +58,7 @@ class VIO(MIOBufferAccessor):
         self.writer: MIOBuffer | None = None
         self.reader: IOBufferReader | None = None
         self.vc_server = vc
-        self.state = state
-        self.partner: VIO | None = None
+        self.partner: NetState | None = None
         self.ends = False
         self.disabled = 0
 
@@ -108,7 +85,7 @@ class VIO(MIOBufferAccessor):
 
     def reenable(self) -> None:
         """Let the connection go on with this VIO.  Call-backs come later, never from within this call."""
-        if not self.state.enabled:
+        if not self.enabled:
             vc = self.vc_server  # read once: it may be freed while another thread asks
             if vc is not None:
                 vc.reenable(self)
@@ -126,7 +103,7 @@ class VIO(MIOBufferAccessor):
     def disable(self) -> None:
         """Switch the VIO off by hand: L{reenable} has no effect until L{enable}."""
         self.disabled = self.disabled or BY_HAND
-        self.state.enabled = False
+        self.enabled = False
 
     def enable(self) -> None:
         """Take L{disable} back and reenable.  Behind EOS and ERROR it has no effect, as L{reenable} has none."""
@@ -156,5 +133,29 @@ class VIO(MIOBufferAccessor):
         self.ends = False
 
 
-NOWHERE: Final = NetState(None)
-"""The direction of a VIO whose connection is gone: nothing moves there, and nothing refers back to the VIO."""
+class NetState(VIO):
+    """
+    One direction of a connection, and the request that is going on in it.
+
+    @ivar triggered: trying again could get somewhere.
+    @ivar polled: the kernel may have more than was taken from it (a layer above may be triggered for other reasons).
+    @ivar urgent: the connection has something of its own to do in this direction, whatever its user wants: a
+        handshake, or ciphertext that the kernel has not taken yet.
+    @ivar owed: WRITE_COMPLETE is due as soon as that ciphertext is out.
+    @ivar queued: the connection stands on the handler's ready list for this direction.
+    """
+
+    __slots__ = ("owed", "polled", "queued", "triggered", "urgent")
+
+    def __init__(self, vc: Any) -> None:
+        VIO.__init__(self, vc)
+        self.triggered = False
+        self.polled = False
+        self.urgent = False
+        self.owed = False
+        self.queued = False
+
+    @property
+    def vio(self) -> VIO:
+        """The request (seed: C{read.vio}, C{write.vio})."""
+        return self

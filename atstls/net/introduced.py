@@ -67,11 +67,10 @@ class IntroducedNetVConnection(UnixNetVConnection):
 
     def _tell_ready(self) -> bool:
         """The reader, who may wait for that, is told; or his turn comes.  True: the connection is still there."""
-        state = self.read
-        vio = state.vio
+        vio = self.read
         if vio.op == READ and vio.nbytes == 0 and vio.cont is not None and vio.writer is not None:
-            return self.signal_done(VC_EVENT_READ_COMPLETE, state)
-        if state.enabled and state.triggered:
+            return self.signal_done(VC_EVENT_READ_COMPLETE, vio)
+        if vio.enabled and vio.triggered:
             self.nh.queue_read(self)
         return True
 
@@ -79,7 +78,7 @@ class IntroducedNetVConnection(UnixNetVConnection):
         self.write.urgent = False
         self.lerrno, self.error = error, OSError(error, os.strerror(error))
         for state in (self.read, self.write):
-            if state.vio.cont is not None:
+            if state.cont is not None:
                 self.signal_done(VC_EVENT_ERROR, state)
                 break
         if not self.closed:

@@ -162,7 +162,7 @@ class NetQueues:
 def is_sending(vc: Any) -> bool:
     """Has C{vc} something to send that the kernel has not taken?"""
     state = vc.write
-    reader = state.vio.reader
+    reader = state.reader
     return bool(state.urgent or state.owed or (state.enabled and reader is not None and reader.avail))
 
 

@@ -47,12 +47,10 @@ from atstls.eventsystem.vio import (
     ABORT,
     BY_ITS_END,
     CLOSE,
-    NOWHERE,
     READ,
     SHUTDOWN_READ,
     SHUTDOWN_READWRITE,
     SHUTDOWN_WRITE,
-    VIO,
     WRITE,
     NetState,
 )
@@ -229,14 +227,13 @@ class UnixNetVConnection:
 
     # Requests.
 
-    def do_io_read(self, cont: IContinuation | None, nbytes: int, buffer: MIOBuffer | None) -> VIO | None:
+    def do_io_read(self, cont: IContinuation | None, nbytes: int, buffer: MIOBuffer | None) -> NetState | None:
         """See L{IVConnection.do_io_read}."""
         if cont is None and nbytes:
             raise LocalError("a read of some bytes needs a continuation")
         if self.closed:
             return None
-        state = self.read
-        vio = state.vio
+        vio = self.read
         vio.op = READ
         vio.cont = cont
         partner = vio.partner
@@ -250,14 +247,14 @@ class UnixNetVConnection:
         vio.writer = buffer
         vio.reader = None
         if buffer is None:
-            self._disable(state)
-        elif not state.enabled:
+            self._disable(vio)
+        elif not vio.enabled:
             self.reenable(vio)
         return vio
 
     def do_io_write(
-        self, cont: IContinuation | None, nbytes: int, reader: IOBufferReader | None, partner: VIO | None = None
-    ) -> VIO | None:
+        self, cont: IContinuation | None, nbytes: int, reader: IOBufferReader | None, partner: NetState | None = None
+    ) -> NetState | None:
         """
         See L{IVConnection.do_io_write}.
 
@@ -268,8 +265,7 @@ class UnixNetVConnection:
             raise LocalError("a write of some bytes needs a continuation")
         if self.closed:
             return None
-        state = self.write
-        vio = state.vio
+        vio = self.write
         vio.op = WRITE
         vio.cont = cont
         if vio.partner is not None:
@@ -281,23 +277,23 @@ class UnixNetVConnection:
             vio.ndone = 0
         vio.disabled = 0
         vio.ends = False
-        state.owed = False
+        vio.owed = False
         vio.reader = reader
         if reader is None:
             vio.writer = None
-            self._disable(state)
+            self._disable(vio)
             return vio
         vio.writer = reader.buffer
         if partner is not None:
             partner.partner = vio
             if not reader.avail:
-                state.enabled = False  # Nobody is asked for bytes: the partner says when there are any.
+                vio.enabled = False  # Nobody is asked for bytes: the partner says when there are any.
                 return vio
-        if nbytes and (self.recursion or not state.enabled):
+        if nbytes and (self.recursion or not vio.enabled):
             self.reenable(vio)  # Within WRITE_READY: it is another request, and is asked itself.
         return vio
 
-    def do_io(self, op: int, cont: IContinuation | None = None, nbytes: int = 0, buffer: Any = None) -> VIO | None:
+    def do_io(self, op: int, cont: IContinuation | None = None, nbytes: int = 0, buffer: Any = None) -> NetState | None:
         """Any of the requests by its number in L{atstls.eventsystem.vio}."""
         if op == READ:
             return self.do_io_read(cont, nbytes, buffer)
@@ -313,7 +309,7 @@ class UnixNetVConnection:
             raise LocalError(f"{op} is no operation of a connection")
         return None
 
-    def reenable(self, vio: VIO) -> None:
+    def reenable(self, vio: NetState) -> None:
         """Let C{vio} go on; from any thread.  See L{IVIO.reenable}."""
         if self.closed or vio.disabled:
             return
@@ -321,34 +317,32 @@ class UnixNetVConnection:
         if nh.thread != threading.get_ident():
             nh.reactor.callFromThread(vio.reenable)
             return
-        state = vio.state
-        state.enabled = True
+        vio.enabled = True
         if self.inactivity_timeout_in and not self.inactivity_running:
             self.inactivity_running = True
             self.last_activity = nh.seconds()
-        if state.triggered and not state.queued:
-            state.queued = True
-            (nh.read_ready if state is self.read else nh.write_ready).append(self)
+        if vio.triggered and not vio.queued:
+            vio.queued = True
+            (nh.read_ready if vio is self.read else nh.write_ready).append(self)
             if not nh.turning:
                 nh.wake()
 
-    def reenable_re(self, vio: VIO) -> None:
+    def reenable_re(self, vio: NetState) -> None:
         """Let C{vio} go on at once, and so perhaps call back from within.  See L{IVIO.reenable_re}."""
         if self.closed or vio.disabled:
             return
-        state = vio.state
         nh = self.nh
-        if self.recursion or not state.triggered or nh.thread != threading.get_ident():
+        if self.recursion or not vio.triggered or nh.thread != threading.get_ident():
             # Within a call-back of this very connection at once would mean twice at the same time.
             vio.reenable()
             return
         nh.now = nh.seconds()
-        state.enabled = True
+        vio.enabled = True
         if self.inactivity_timeout_in and not self.inactivity_running:
             self.inactivity_running = True
             self.last_activity = nh.now
         try:
-            if state is self.read:
+            if vio is self.read:
                 self.net_read_io()
             else:
                 self.net_write_io()
@@ -359,12 +353,12 @@ class UnixNetVConnection:
 
     def enable_read(self) -> None:
         """Both directions want to go on (seed: C{enableRead})."""
-        for state in (self.read, self.write):
-            if not state.enabled:
-                self.reenable(state.vio)
+        for vio in (self.read, self.write):
+            if not vio.enabled:
+                self.reenable(vio)
 
-    def _disable(self, state: NetState) -> None:
-        state.enabled = False
+    def _disable(self, vio: NetState) -> None:
+        vio.enabled = False
         if not self.read.enabled and not self.write.enabled:
             self.inactivity_running = False
 
@@ -375,11 +369,11 @@ class UnixNetVConnection:
         if howto in (SHUTDOWN_READ, SHUTDOWN_READWRITE):
             self.read_shut = True
             self._disable(self.read)
-            self.read.vio.stop()
+            self.read.stop()
         if howto in (SHUTDOWN_WRITE, SHUTDOWN_READWRITE):
             self._disable(self.write)
             self.write.owed = False
-            self.write.vio.stop()
+            self.write.stop()
             if not self.write_shut:
                 self.write_shut = True
                 self._end_writing()
@@ -406,10 +400,10 @@ class UnixNetVConnection:
                 self.lerrno = lerrno
         read, write = self.read, self.write
         read.enabled = write.enabled = write.owed = False
-        if read.vio.op:
-            read.vio.stop()
-        if write.vio.op:
-            write.vio.stop()
+        if read.op:
+            read.stop()
+        if write.op:
+            write.stop()
         self.inactivity_running = False
         self.next_activity_timeout_at = 0.0
         self._say_goodbye()
@@ -441,13 +435,11 @@ class UnixNetVConnection:
         self.socket = None  # type: ignore[assignment]
         sock.close()
         self.deadline = 0.0
-        for state in (self.read, self.write):
-            state.enabled = state.urgent = state.owed = False
-            vio = state.vio
+        for vio in (self.read, self.write):
+            vio.enabled = vio.urgent = vio.owed = False
             if vio.op:
                 vio.stop()
             vio.vc_server = None
-            vio.state = NOWHERE
         if self.args is not None:
             if _URGENT in self.args:
                 self.cancel_OOB()
@@ -458,13 +450,12 @@ class UnixNetVConnection:
 
     # Telling the user.
 
-    def signal(self, event: int, state: NetState) -> bool:
+    def signal(self, event: int, vio: NetState) -> bool:
         """
         Tell the continuation of one direction.
 
         @return: True: the connection is still there.  False: touch nothing of it.
         """
-        vio = state.vio
         cont = vio.cont
         if cont is None:
             if event not in _TERMINAL:
@@ -482,25 +473,25 @@ class UnixNetVConnection:
             return False
         return True
 
-    def signal_done(self, event: int, state: NetState) -> bool:
+    def signal_done(self, event: int, vio: NetState) -> bool:
         """Tell of the last event of a request: it is disabled first, so that a new one can take its place."""
-        state.enabled = False
-        if not self.signal(event, state):
+        vio.enabled = False
+        if not self.signal(event, vio):
             return False
-        if state.enabled and state.triggered and not state.queued:
-            if state is self.read:
+        if vio.enabled and vio.triggered and not vio.queued:
+            if vio is self.read:
                 self.nh.queue_read(self)
             else:
                 self.nh.queue_write(self)
         return True
 
-    def signal_error(self, state: NetState, lerrno: int, error: AtsTlsError | OSError | None = None) -> bool:
+    def signal_error(self, vio: NetState, lerrno: int, error: AtsTlsError | OSError | None = None) -> bool:
         """Tell of a fatal error; the reason is there to be read first."""
         self.lerrno = lerrno
         self.error = error
-        state.triggered = False
-        state.vio.disabled = BY_ITS_END
-        return self.signal_done(VC_EVENT_ERROR, state)
+        vio.triggered = False
+        vio.disabled = BY_ITS_END
+        return self.signal_done(VC_EVENT_ERROR, vio)
 
     def main_event(self, event: int) -> None:
         """
@@ -508,7 +499,7 @@ class UnixNetVConnection:
 
         Source: behaviour 1.9, "Delivery".
         """
-        reader, writer = self.read.vio, self.write.vio
+        reader, writer = self.read, self.write
         told = None
         write_cont = writer.cont
         if reader.op == READ and reader.cont is not None and not self.read_shut:
@@ -539,15 +530,14 @@ class UnixNetVConnection:
         """Move bytes from the peer into the read VIO's buffer, once, and tell of it.  Called in a turn."""
         if not self.ready and not self._prepare():
             return
-        state = self.read
-        vio = state.vio
-        if not state.enabled or vio.op != READ:
-            state.enabled = False
+        vio = self.read
+        if not vio.enabled or vio.op != READ:
+            vio.enabled = False
             return
         ntodo = vio.nbytes - vio.ndone
         writer = vio.writer
         if ntodo <= 0 or writer is None:
-            self._disable(state)
+            self._disable(vio)
             return
         partner = vio.partner
         if partner is not None:
@@ -559,7 +549,7 @@ class UnixNetVConnection:
             nh = self.nh
             self.last_activity = nh.now
             if n == ntodo:
-                self.signal_done(VC_EVENT_READ_COMPLETE, state)
+                self.signal_done(VC_EVENT_READ_COMPLETE, vio)
                 return
             # signal(), in place: this is done for every piece of every stream.
             cont = vio.cont
@@ -572,25 +562,24 @@ class UnixNetVConnection:
             if self.closed:
                 if not self.recursion:
                     self._leave()
-            elif state.triggered and state.enabled and not state.queued:
-                state.queued = True
+            elif vio.triggered and vio.enabled and not vio.queued:
+                vio.queued = True
                 nh.read_ready.append(self)
         else:
-            self._not_read(n, state)
+            self._not_read(n, vio)
 
-    def _relay(self, vio: VIO, partner: VIO, writer: MIOBuffer, limit: int) -> None:
+    def _relay(self, vio: NetState, partner: NetState, writer: MIOBuffer, limit: int) -> None:
         """
         The rest of L{net_read_io} where another connection writes what this one reads, and nobody else is asked.
 
         While the target keeps up, bytes go on as they come and are never in the buffer, whose turn comes when there
         is something that the target does not take.
         """
-        state, target = self.read, partner.state
         nh = self.nh
         waiting = partner.reader
         if (
-            target.triggered
-            and not (target.enabled or target.urgent or partner.disabled)
+            partner.triggered
+            and not (partner.enabled or partner.urgent or partner.disabled)
             and waiting is not None
             and not waiting.avail
             and writer.pipe is None
@@ -600,7 +589,7 @@ class UnixNetVConnection:
             most = 128 << writer.largest_index  # for it may have to hold all of it after all
             n = self._pull(block, limit if limit < most else most)
             if n <= 0:
-                self._not_read(n, state)
+                self._not_read(n, vio)
                 return
             other = partner.vc_server
             sent = 0
@@ -611,9 +600,9 @@ class UnixNetVConnection:
                 other.last_activity = nh.now
             elif sent == FAILED:
                 vio.ndone += n
-                other.signal_error(target, other.lerrno or errno.EPIPE, other.error)
+                other.signal_error(partner, other.lerrno or errno.EPIPE, other.error)
                 # A tunnel closes both; another user may have left us open, and then we go on.
-                if not self.closed and state.enabled and state.triggered:
+                if not self.closed and vio.enabled and vio.triggered:
                     nh.queue_read(self)
                 return
             else:
@@ -625,37 +614,37 @@ class UnixNetVConnection:
         else:
             n = self._fill(writer, limit)
             if n <= 0:
-                self._not_read(n, state)
+                self._not_read(n, vio)
                 return
-            if not target.enabled:
+            if not partner.enabled:
                 partner.vc_server.reenable(partner)
         vio.ndone += n
         self.last_activity = nh.now
         if n == limit:
-            self.signal_done(VC_EVENT_READ_COMPLETE, state)
+            self.signal_done(VC_EVENT_READ_COMPLETE, vio)
         elif self.read_ended and not self.says_goodbye:
             # So that the end can go out with the last bytes.  (TLS has bytes of its own, and its own end.)
-            state.triggered = False
+            vio.triggered = False
             self.clean_shutdown = not self.lerrno
             vio.disabled = BY_ITS_END
-            self.signal_done(VC_EVENT_EOS, state)
-        elif state.triggered and not state.queued:
-            state.queued = True
+            self.signal_done(VC_EVENT_EOS, vio)
+        elif vio.triggered and not vio.queued:
+            vio.queued = True
             nh.read_ready.append(self)
 
-    def _not_read(self, result: int, state: NetState) -> None:
+    def _not_read(self, result: int, vio: NetState) -> None:
         """No bytes: tell why, if there is anything to tell."""
         if result == WOULD_BLOCK:
-            if state.triggered:
+            if vio.triggered:
                 self.nh.queue_read(self)
         elif result == NO_ROOM:
-            self._disable(state)
+            self._disable(vio)
         elif result == ENDED:
-            state.triggered = False
-            state.vio.disabled = BY_ITS_END  # Reenabled, it would be told of what comes behind that.
-            self.signal_done(VC_EVENT_EOS, state)
+            vio.triggered = False
+            vio.disabled = BY_ITS_END  # Reenabled, it would be told of what comes behind that.
+            self.signal_done(VC_EVENT_EOS, vio)
         else:
-            self.signal_error(state, self.lerrno or errno.EIO, self.error)
+            self.signal_error(vio, self.lerrno or errno.EIO, self.error)
 
     def _prepare(self) -> bool:
         """Get on with what comes before the first byte.  True: it is done."""
@@ -700,11 +689,11 @@ class UnixNetVConnection:
         if n:
             if n < room:
                 if not self.read_hup:
-                    state = self.read
-                    state.triggered = False
+                    vio = self.read
+                    vio.triggered = False
                     rest = self.nh.rest
                     if rest is not None:
-                        rest(self, state)
+                        rest(self, vio)
                 elif self.read_hup == PEER_ENDED:
                     self.read_ended = True
             return n
@@ -726,12 +715,12 @@ class UnixNetVConnection:
         self.clean_shutdown = not self.lerrno
         return ENDED
 
-    def _rest(self, state: NetState) -> None:
+    def _rest(self, vio: NetState) -> None:
         """Nothing to be had of the kernel until it says so."""
-        state.triggered = state.polled = False
+        vio.triggered = vio.polled = False
         rest = self.nh.rest
         if rest is not None:
-            rest(self, state)
+            rest(self, vio)
 
     def _read_failed(self, exc: OSError) -> int:
         """A reset is an end, though not a clean one (N063); anything else is an error."""
@@ -747,23 +736,22 @@ class UnixNetVConnection:
 
     def net_write_io(self) -> None:
         """Move bytes of the write VIO to the peer, once, and tell of it.  Called in a turn."""
-        state = self.write
-        if state.urgent and not self._attend():
+        vio = self.write
+        if vio.urgent and not self._attend():
             return
         if not self.ready and not self._prepare():
             return
-        vio = state.vio
-        if state.owed:
-            state.owed = False
-            self.signal_done(VC_EVENT_WRITE_COMPLETE, state)
+        if vio.owed:
+            vio.owed = False
+            self.signal_done(VC_EVENT_WRITE_COMPLETE, vio)
             return
-        if not state.enabled or vio.op != WRITE:
-            state.enabled = False
+        if not vio.enabled or vio.op != WRITE:
+            vio.enabled = False
             return
         reader = vio.reader
         ntodo = vio.nbytes - vio.ndone
         if ntodo <= 0 or reader is None:
-            self._disable(state)
+            self._disable(vio)
             return
         towrite = reader.avail
         partner = vio.partner
@@ -772,16 +760,16 @@ class UnixNetVConnection:
             towrite = ntodo
         elif partner is None and reader.buffer.has_room():
             asked = True
-            if not self.signal(VC_EVENT_WRITE_READY, state):
+            if not self.signal(VC_EVENT_WRITE_READY, vio):
                 return
             reader = vio.reader
-            if not state.enabled or reader is None:
+            if not vio.enabled or reader is None:
                 return
             ntodo = vio.nbytes - vio.ndone
             towrite = reader.avail if reader.avail < ntodo else ntodo
         if towrite <= 0:
-            if not state.queued:
-                self._disable(state)
+            if not vio.queued:
+                self._disable(vio)
             return
         n = self._push(reader, towrite)
         if n > 0:
@@ -789,32 +777,32 @@ class UnixNetVConnection:
             nh = self.nh
             self.last_activity = nh.now
             if n == ntodo:
-                if state.urgent:
-                    state.owed = True  # WRITE_COMPLETE means that the kernel has it.
+                if vio.urgent:
+                    vio.owed = True  # WRITE_COMPLETE means that the kernel has it.
                 else:
-                    self.signal_done(VC_EVENT_WRITE_COMPLETE, state)
+                    self.signal_done(VC_EVENT_WRITE_COMPLETE, vio)
                 return
             if partner is not None:
                 # Only a full buffer has stopped it.
-                if not partner.state.enabled and reader.buffer.has_room():
+                if not partner.enabled and reader.buffer.has_room():
                     partner.vc_server.reenable(partner)
             else:
                 if not asked:
-                    if not self.signal(VC_EVENT_WRITE_READY, state):
+                    if not self.signal(VC_EVENT_WRITE_READY, vio):
                         return
                     reader = vio.reader
-                if not state.enabled or reader is None:
+                if not vio.enabled or reader is None:
                     return
-            if not reader.avail and not state.queued:
-                state.enabled = False
+            if not reader.avail and not vio.queued:
+                vio.enabled = False
                 if self.inactivity_running and not self.read.enabled:
                     self.inactivity_running = False
-            elif state.triggered and not state.queued:
-                state.queued = True
+            elif vio.triggered and not vio.queued:
+                vio.queued = True
                 nh.write_ready.append(self)
         elif n == FAILED:
-            self.signal_error(state, self.lerrno or errno.EPIPE, self.error)
-        elif state.triggered:
+            self.signal_error(vio, self.lerrno or errno.EPIPE, self.error)
+        elif vio.triggered:
             self.nh.queue_write(self)
 
     def _attend(self) -> bool:
@@ -1080,8 +1068,8 @@ class UnixNetVConnection:
 
     def add_totals(self, totals: Counters) -> None:
         """For a snapshot: add what this connection counts, and will add to the others when it is done."""
-        totals.read_bytes += self.read.vio.ndone
-        totals.write_bytes += self.write.vio.ndone
+        totals.read_bytes += self.read.ndone
+        totals.write_bytes += self.write.ndone
 
     def set_arg(self, key: str, value: Any) -> None:
         """Keep C{value} with the connection, until it is freed."""
@@ -1102,9 +1090,9 @@ class UnixNetVConnection:
         @raise LocalError: there is no such fact.
         """
         if which == DATA_READ_VIO:
-            return self.read.vio
+            return self.read
         if which == DATA_WRITE_VIO:
-            return self.write.vio
+            return self.write
         if which == DATA_CLOSED:
             return self.closed
         if which == DATA_OUTPUT_VC:
@@ -1220,11 +1208,11 @@ class _WriteTrap(UnixNetVConnection):
         if trap is None or not trap.emptied or self.closed or self.get_arg(_TRAP) is not trap:
             return
         self._disarm()
-        state = self.write
-        if trap.told or state.vio.cont is None:
+        vio = self.write
+        if trap.told or vio.cont is None:
             return
-        if self.signal(trap.event, state) and state.vio.reader is not None and state.vio.reader.avail:
-            self.reenable(state.vio)
+        if self.signal(trap.event, vio) and vio.reader is not None and vio.reader.avail:
+            self.reenable(vio)
 
     def _push_block(self, block: IOBufferBlock, count: int) -> int:
         return 0  # It goes by way of the buffer, so that one can be told when that is empty.
@@ -1237,11 +1225,11 @@ class _WriteTrap(UnixNetVConnection):
             trap.emptied = n > 0 and not reader.avail
         return n
 
-    def signal(self, event: int, state: NetState) -> bool:
+    def signal(self, event: int, vio: NetState) -> bool:
         trap: _Trap | None = self.get_arg(_TRAP)
-        if trap is not None and state is self.write:
+        if trap is not None and vio is self.write:
             trap.told = True
-        return super().signal(event, state)
+        return super().signal(event, vio)
 
 
 _trapping_kinds: dict[type[UnixNetVConnection], type[UnixNetVConnection]] = {}

@@ -41,7 +41,7 @@ from atstls.eventsystem.iobuffer import (
     IOBufferReader,
     MIOBuffer,
 )
-from atstls.eventsystem.vio import INT64_MAX, VIO
+from atstls.eventsystem.vio import INT64_MAX, NetState
 from atstls.interfaces import IContinuation
 from atstls.net.unixvc import UnixNetVConnection
 
@@ -61,7 +61,7 @@ class _Branch:
     def __init__(self, vc: UnixNetVConnection, reader: IOBufferReader) -> None:
         self.vc = vc
         self.reader = reader
-        self.vio: VIO | None = None
+        self.vio: NetState | None = None
 
 
 @implementer(IContinuation)
@@ -118,7 +118,7 @@ class OneWayMultiTunnel:
             size_index, largest_index=max(size_index, BUFFER_SIZE_INDEX_256K), water_mark=water_mark
         )
         self._branches = {target: _Branch(target, buffer.alloc_reader()) for target in targets}
-        self.source_vio: VIO | None = source.do_io_read(self, nbytes, buffer)
+        self.source_vio: NetState | None = source.do_io_read(self, nbytes, buffer)
         for branch in self._branches.values():
             branch.vio = branch.vc.do_io_write(self, nbytes, branch.reader)
 
@@ -185,8 +185,8 @@ class OneWayMultiTunnel:
                 vio.done()
             if vio.ntodo() > 0:
                 vio.reenable()
-            elif vio.state.urgent:
-                vio.state.owed = True  # The kernel has not got all: WRITE_COMPLETE, when it has.
+            elif vio.urgent:
+                vio.owed = True  # The kernel has not got all: WRITE_COMPLETE, when it has.
             else:
                 self._done(branch, 0)
 

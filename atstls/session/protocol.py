@@ -70,7 +70,7 @@ from atstls.events import (
     event_name,
 )
 from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_32K, BUFFER_SIZE_INDEX_128K, MIOBuffer
-from atstls.eventsystem.vio import INT64_MAX, SHUTDOWN_WRITE, VIO
+from atstls.eventsystem.vio import INT64_MAX, SHUTDOWN_WRITE, NetState
 from atstls.interfaces import IContinuation, ISessionAccept
 from atstls.net.connection import Address
 from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL, UnixNetVConnection
@@ -190,7 +190,7 @@ class NetVCTransport:
         self._write_vio = self._asked(vc.do_io_write(self, 0, self._out))
 
     @staticmethod
-    def _asked(vio: VIO | None) -> VIO:
+    def _asked(vio: NetState | None) -> NetState:
         if vio is None:
             raise LocalError("a transport needs a connection that is open")
         return vio
@@ -235,7 +235,7 @@ class NetVCTransport:
             and self._writing is _Writing.OPEN
             and not self.disconnecting
             and not self._out.avail
-            and not data.state.owed
+            and not data.owed
             and self._in_clear is None
         ):
             return EVENT_CONT  # Nobody waits for that, which is the rule: see _settle().
@@ -267,7 +267,7 @@ class NetVCTransport:
         """The buffer was empty: see who waits for that.  Also called when it may have been empty all the time."""
         if not self.connected:
             return
-        if self._out.avail or self._write_vio.state.owed:
+        if self._out.avail or self._write_vio.owed:
             self._write_vio.reenable()  # written while the kernel was still to take the ciphertext of what was before
             return
         producer = self.producer
@@ -291,7 +291,7 @@ class NetVCTransport:
 
     def _unsent(self) -> bool:
         """Is there anything that the kernel does not have?"""
-        return self._out.avail > 0 or self._write_vio.state.owed
+        return self._out.avail > 0 or self._write_vio.owed
 
     def _ended(self, event: int) -> None:
         vc = self.vc
@@ -443,7 +443,7 @@ class NetVCTransport:
     def _written(self) -> None:
         vio = self._write_vio
         vio.nbytes = vio.ndone + self._out.avail  # vio.done()
-        if not vio.state.enabled:
+        if not vio.enabled:
             self.vc.reenable(vio)
         if self.producer is not None:
             self._pause_producer()

@@ -38,7 +38,7 @@ from atstls.events import (
     event_name,
 )
 from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_64K, BUFFER_SIZE_INDEX_256K, IOBufferReader, MIOBuffer
-from atstls.eventsystem.vio import INT64_MAX, SHUTDOWN_WRITE, VIO
+from atstls.eventsystem.vio import INT64_MAX, SHUTDOWN_WRITE, NetState
 from atstls.interfaces import IContinuation
 from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL, UnixNetVConnection
 from atstls.session.splice import HAVE_SPLICE, PipeBuffer
@@ -120,8 +120,8 @@ class OneWayTunnel:
         target_vio = target.do_io_write(self, nbytes, reader, source_vio if manipulate is None else None)
         if source_vio is None or target_vio is None:
             raise ConnectionClosedError("a tunnel needs connections that are open")
-        self.source_vio: VIO = source_vio
-        self.target_vio: VIO = target_vio
+        self.source_vio: NetState = source_vio
+        self.target_vio: NetState = target_vio
 
     def handle_event(self, event: int, data: Any) -> int:
         """A connection, or the tunnel in the other direction, has something to say."""
@@ -178,8 +178,8 @@ class OneWayTunnel:
             vio.done()
         if vio.nbytes > vio.ndone:
             vio.reenable()
-        elif vio.state.urgent:
-            vio.state.owed = True  # The kernel has not got all: WRITE_COMPLETE, when it has.
+        elif vio.urgent:
+            vio.owed = True  # The kernel has not got all: WRITE_COMPLETE, when it has.
         else:
             self._target_done()
 

@@ -749,15 +749,13 @@ class SSLNetVConnection(TLSFacts):
     def _tell_established(self) -> None:
         """Requests of no bytes are done; others go on."""
         state = self.read
-        vio = state.vio
-        if vio.op == READ and vio.nbytes == 0 and vio.cont is not None and vio.writer is not None:
+        if state.op == READ and state.nbytes == 0 and state.cont is not None and state.writer is not None:
             if not self.signal_done(VC_EVENT_READ_COMPLETE, state):
                 return
         elif state.enabled and state.triggered:
             self.nh.queue_read(self)
         state = self.write
-        vio = state.vio
-        if vio.op == WRITE and vio.nbytes == 0 and vio.cont is not None and vio.writer is not None:
+        if state.op == WRITE and state.nbytes == 0 and state.cont is not None and state.writer is not None:
             self.signal_done(VC_EVENT_WRITE_COMPLETE, state)
         elif state.enabled and state.triggered:
             self.nh.queue_write(self)
@@ -796,7 +794,7 @@ class SSLNetVConnection(TLSFacts):
             self.wire_said(f"handshake failed: {error}")
         self.lerrno, self.error = lerrno, error
         for state in (self.read, self.write):
-            if state.vio.cont is not None:
+            if state.cont is not None:
                 self.signal_done(VC_EVENT_ERROR, state)
                 if not self.closed:
                     self.do_io_close()
@@ -1073,7 +1071,7 @@ class SSLNetVConnection(TLSFacts):
         if tls.bulky:
             self.bulky = True
         nh = self.nh
-        vio = self.write.vio
+        vio = self.write
         if vio.ends and total == vio.nbytes - vio.ndone:
             self.write_shut = True
             tls.shutdown()
@@ -1187,7 +1185,7 @@ class SSLNetVConnection(TLSFacts):
             # The connection is broken, and the writer does not know it yet.
             state = self.write
             state.owed = False
-            if state.vio.op == WRITE and state.vio.cont is not None:
+            if state.op == WRITE and state.cont is not None:
                 self.signal_error(state, self.lerrno or errno.EPIPE, self.error)
             return False
         return flushed
@@ -1260,7 +1258,7 @@ class SSLNetVConnection(TLSFacts):
         elif self.ready and not self.write_shut and not self.closed:
             self.write_shut = True
             self._disable(self.write)
-            self.write.vio.stop()
+            self.write.stop()
             self.engine.keep_session()
             # Now: an origin that answers with an alert, as OpenSSL 3 does, has nothing against the session.
             self._leave_session()
