@@ -143,7 +143,8 @@ class RouteTable:
 
     def decide(self, vc: Any) -> Any:
         """A hook at CLIENT_HELLO: find the way of C{vc}, and L{take} it."""
-        self.take(vc, self.find_for(vc, vc.server_name))
+        name = vc.server_name
+        self.take(vc, self.find_for(vc, name) if self._by_port else self.find(name))
 
     def take(self, vc: Any, rule: Rule) -> None:
         """

@@ -49,18 +49,15 @@ class VIO(MIOBufferAccessor):
 
     __slots__ = ("cont", "disabled", "enabled", "ends", "nbytes", "ndone", "op", "partner", "vc_server")
 
-    def __init__(self, vc: Any) -> None:
-        self.enabled = False
-        self.op = NONE
-        self.cont: IContinuation | None = None
-        self.nbytes = 0
-        self.ndone = 0
-        self.writer: MIOBuffer | None = None
-        self.reader: IOBufferReader | None = None
-        self.vc_server = vc
-        self.partner: NetState | None = None
-        self.ends = False
-        self.disabled = 0
+    op: int
+    cont: IContinuation | None
+    nbytes: int
+    ndone: int
+    vc_server: Any
+    partner: "NetState | None"
+    ends: bool
+    disabled: int
+    enabled: bool
 
     @property
     def buffer(self) -> MIOBufferAccessor:
@@ -148,12 +145,12 @@ class NetState(VIO):
     __slots__ = ("owed", "polled", "queued", "triggered", "urgent")
 
     def __init__(self, vc: Any) -> None:
-        VIO.__init__(self, vc)
-        self.triggered = False
-        self.polled = False
-        self.urgent = False
-        self.owed = False
-        self.queued = False
+        self.vc_server = vc
+        self.op = NONE
+        self.cont = self.writer = self.reader = self.partner = None
+        self.nbytes = self.ndone = self.disabled = 0
+        self.ends = self.enabled = False
+        self.triggered = self.polled = self.urgent = self.owed = self.queued = False
 
     @property
     def vio(self) -> VIO:

@@ -232,15 +232,20 @@ def reset_on_close(sock: socket.socket) -> None:
         pass  # It is gone already, which the peer knows.
 
 
+_NON_BLOCKING: Final = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
+"""Not to block from the start saves a call of the system, where there is such a thing (not on macOS)."""
+
+
 def open_socket(address: Address, options: NetVCOptions) -> socket.socket:
     """
     A socket, ready to be connected to C{address}.
 
     @raise OSError: none could be made, or it cannot be bound to the local address.
     """
-    sock = socket.socket(family_of(address), socket.SOCK_STREAM)
+    sock = socket.socket(family_of(address), _NON_BLOCKING)
     try:
-        sock.setblocking(False)
+        if _NON_BLOCKING == socket.SOCK_STREAM:
+            sock.setblocking(False)
         tcp = not isinstance(address, str)
         apply_options(sock, options.sockopt_flags, options.recv_buffer_bytes, options.send_buffer_bytes, tcp=tcp)
         if options.packet_mark or options.packet_tos:

@@ -583,7 +583,7 @@ class UnixNetVConnection:
             and waiting is not None
             and not waiting.avail
             and writer.pipe is None
-            and (self.read_hup != PEER_ENDED or self.says_goodbye)  # Else the end goes out with the last bytes.
+            and (self.read_hup != PEER_ENDED or self.says_goodbye or partner.ends)
         ):
             block = nh.passing
             most = 128 << writer.largest_index  # for it may have to hold all of it after all
@@ -594,7 +594,8 @@ class UnixNetVConnection:
             other = partner.vc_server
             sent = 0
             if other.ready and partner.ndone + n < partner.nbytes:
-                sent = other._push_block(block, n)
+                # The end goes out with the last bytes, where it is the target's too.
+                sent = other._push_block(block, n, partner.ends and self.read_ended and not self.says_goodbye)
             if sent == n:
                 partner.ndone += n
                 other.last_activity = nh.now
@@ -623,7 +624,7 @@ class UnixNetVConnection:
         if n == limit:
             self.signal_done(VC_EVENT_READ_COMPLETE, vio)
         elif self.read_ended and not self.says_goodbye:
-            # So that the end can go out with the last bytes.  (TLS has bytes of its own, and its own end.)
+            # (TLS has bytes of its own, and its own end.)
             vio.triggered = False
             self.clean_shutdown = not self.lerrno
             vio.disabled = BY_ITS_END
@@ -870,8 +871,12 @@ class UnixNetVConnection:
             self._rest(self.write)
         return n
 
-    def _push_block(self, block: IOBufferBlock, count: int) -> int:
-        """Up to C{count} bytes from the beginning of C{block} to the kernel: how many, perhaps none; or C{FAILED}."""
+    def _push_block(self, block: IOBufferBlock, count: int, last: bool) -> int:
+        """
+        Up to C{count} bytes from the beginning of C{block} to the kernel: how many, perhaps none; or C{FAILED}.
+
+        @param last: nothing follows; what can be said of that is said in the same segment.
+        """
         try:
             n = self.socket.send(block.view[:count])
         except BlockingIOError:
@@ -1214,7 +1219,7 @@ class _WriteTrap(UnixNetVConnection):
         if self.signal(trap.event, vio) and vio.reader is not None and vio.reader.avail:
             self.reenable(vio)
 
-    def _push_block(self, block: IOBufferBlock, count: int) -> int:
+    def _push_block(self, block: IOBufferBlock, count: int, last: bool) -> int:
         return 0  # It goes by way of the buffer, so that one can be told when that is empty.
 
     def _push(self, reader: IOBufferReader, towrite: int) -> int:

@@ -120,6 +120,7 @@ class OneWayTunnel:
         target_vio = target.do_io_write(self, nbytes, reader, source_vio if manipulate is None else None)
         if source_vio is None or target_vio is None:
             raise ConnectionClosedError("a tunnel needs connections that are open")
+        target_vio.ends = close_both  # It ends as the source does, unless that is not an end in order.
         self.source_vio: NetState = source_vio
         self.target_vio: NetState = target_vio
 
@@ -175,6 +176,7 @@ class OneWayTunnel:
         if self._close_both and (self.source.clean_shutdown or self._nbytes != INT64_MAX):
             vio.finish()
         else:
+            vio.ends = False
             vio.done()
         if vio.nbytes > vio.ndone:
             vio.reenable()

@@ -1004,15 +1004,18 @@ class SSLNetVConnection(TLSFacts):
         else:
             self._holder = self._holder[count:]
 
-    def _push_block(self, block: IOBufferBlock, count: int) -> int:
+    def _push_block(self, block: IOBufferBlock, count: int, last: bool) -> int:
         """See L{UnixNetVConnection._push_block}.  All of it, unless records are to be of some size, or it must wait."""
         tls = self.engine
         if tls is None:
-            return super()._push_block(block, count)
+            return super()._push_block(block, count, last)
         if self._sizer is not None or tls.write(block, 0, count) <= 0:
             return 0  # _push() knows what to do.
         if tls.bulky:
             self.bulky = True
+        if last:
+            self.write_shut = True
+            tls.shutdown()
         wire = self.nh.wire
         n = tls.drain(wire)
         try:

@@ -388,6 +388,9 @@ class CffiEngine(Engine):
         self._use_in(self._in)
         self.connection._from_ssl = self._out
 
+    def settled(self) -> None:
+        self.answers = _SSL_version(self._ssl) < _TLS1_3
+
     def agreed(self) -> tuple[str, str, str | None]:
         ssl = self._ssl
         group = _SSL_get0_group_name(ssl)
