@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from zope.interface import implementer
 
-from atstls.eventsystem.iobuffer import IOBufferReader, MIOBuffer, MIOBufferAccessor
+from atstls.eventsystem.iobuffer import MIOBufferAccessor
 from atstls.interfaces import IVIO, IContinuation
 from atstls.statistics import counters
 

@@ -30,7 +30,6 @@ from atstls.events import (
 )
 from atstls.eventsystem.continuation import ACTION_RESULT_DONE, Action
 from atstls.eventsystem.iobuffer import new_empty_MIOBuffer
-from atstls.eventsystem.vio import WRITE
 from atstls.interfaces import IContinuation, INetProcessor
 from atstls.net.accept import NetAccept
 from atstls.net.connection import AcceptOptions, Address, NetVCOptions, begin_connect, is_ip, open_socket
@@ -232,10 +231,8 @@ class _Connect(Action):
             self._last_failure.__cause__ = vc.error
             self._try_next()
         else:
-            if data.op == WRITE:
-                vc.do_io_write(None, 0, None)
-            else:
-                vc.do_io_read(None, 0, None)
+            data.enabled = False
+            data.stop()
             self._tell(NET_EVENT_OPEN, vc)
         return EVENT_CONT
 

@@ -398,6 +398,13 @@ class UnixNetVConnection:
             self.closed = -1
             if lerrno:
                 self.lerrno = lerrno
+        self._stop_requests()
+        self._say_goodbye()
+        if not self.recursion:
+            self._leave()
+
+    def _stop_requests(self) -> None:
+        """Nothing more is asked for, and nobody is told of anything."""
         read, write = self.read, self.write
         read.enabled = write.enabled = write.owed = False
         if read.op:
@@ -406,9 +413,6 @@ class UnixNetVConnection:
             write.stop()
         self.inactivity_running = False
         self.next_activity_timeout_at = 0.0
-        self._say_goodbye()
-        if not self.recursion:
-            self._leave()
 
     def _say_goodbye(self) -> None:
         """C{do_io_close} was called."""
@@ -421,7 +425,9 @@ class UnixNetVConnection:
 
     def free(self) -> None:
         """Close the descriptor and let go of everything.  Harmless when called twice."""
-        self.closed = self.closed or 1
+        if not self.closed:
+            self.closed = 1
+            self._stop_requests()
         sock = self.socket
         if sock is None:
             return
@@ -435,11 +441,9 @@ class UnixNetVConnection:
         self.socket = None  # type: ignore[assignment]
         sock.close()
         self.deadline = 0.0
-        for vio in (self.read, self.write):
-            vio.enabled = vio.urgent = vio.owed = False
-            if vio.op:
-                vio.stop()
-            vio.vc_server = None
+        read, write = self.read, self.write
+        read.urgent = write.urgent = False
+        read.vc_server = write.vc_server = None
         if self.args is not None:
             if _URGENT in self.args:
                 self.cancel_OOB()
