@@ -4,7 +4,6 @@ What peers do who mean harm, or who are broken: each of them ends itself, cheapl
 
 import random
 import socket
-from dataclasses import replace
 from typing import Any
 
 from OpenSSL import SSL
@@ -144,7 +143,7 @@ class GarbageTests(OverTLS):
     def rename(self) -> HookSet:
         def hook(vc: SSLNetVConnection) -> None:
             assert vc.hello is not None
-            vc.hello = replace(vc.hello, server_name_bytes=b"z.example")
+            vc.hello = vc.hello._replace(server_name_bytes=b"z.example")
 
         return hook_set(client_hello=hook)
 

@@ -364,7 +364,7 @@ class AttackTests(Resuming):
             for session in (None, self.earn(policy)):
 
                 def lie(vc: Any) -> None:
-                    object.__setattr__(vc.hello, "server_name_bytes", b"c.example")
+                    vc.hello = vc.hello._replace(server_name_bytes=b"c.example")
 
                 vc, peer, cont = self.attempt(policy, session, hooks=hook_set(cert=lie))
                 self.assert_kept_out(vc, peer, cont)

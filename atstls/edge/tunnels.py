@@ -19,12 +19,16 @@ from atstls.statistics import Counters, counters
 
 def tally_tunnel(vc: Any, origin: Any) -> None:
     """C{vc}, which came in, and C{origin} are being joined."""
-    name = f"total_{_client_word(vc, origin)}"
-    setattr(counters, name, getattr(counters, name) + 1)
-    if isinstance(origin, SSLNetVConnection):
+    again = isinstance(origin, SSLNetVConnection)
+    if again:
         counters.total_server_connections_tls += 1
     else:
         counters.total_server_connections_blind_tcp += 1
+    if isinstance(vc, SSLNetVConnection) and vc.engine is not None and not again:
+        counters.total_client_connections_tls_forward += 1  # the rule
+    else:
+        name = f"total_{_client_word(vc, origin)}"
+        setattr(counters, name, getattr(counters, name) + 1)
 
 
 def look_at_tunnels(handler: NetHandler, totals: Counters) -> None:

@@ -245,11 +245,10 @@ class UnixNetVConnection:
             vio.ndone = 0
         vio.disabled = 0
         vio.writer = buffer
-        vio.reader = None
         if buffer is None:
             self._disable(vio)
         elif not vio.enabled:
-            self.reenable(vio)
+            self._enable(vio)
         return vio
 
     def do_io_write(
@@ -290,7 +289,7 @@ class UnixNetVConnection:
                 vio.enabled = False  # Nobody is asked for bytes: the partner says when there are any.
                 return vio
         if nbytes and (self.recursion or not vio.enabled):
-            self.reenable(vio)  # Within WRITE_READY: it is another request, and is asked itself.
+            self._enable(vio)  # Within WRITE_READY: it is another request, and is asked itself.
         return vio
 
     def do_io(self, op: int, cont: IContinuation | None = None, nbytes: int = 0, buffer: Any = None) -> NetState | None:
@@ -316,7 +315,12 @@ class UnixNetVConnection:
         nh = self.nh
         if nh.thread != threading.get_ident():
             nh.reactor.callFromThread(vio.reenable)
-            return
+        else:
+            self._enable(vio)
+
+    def _enable(self, vio: NetState) -> None:
+        """Its user wants bytes moved."""
+        nh = self.nh
         vio.enabled = True
         if self.inactivity_timeout_in and not self.inactivity_running:
             self.inactivity_running = True
@@ -621,8 +625,8 @@ class UnixNetVConnection:
             if n <= 0:
                 self._not_read(n, vio)
                 return
-            if not partner.enabled:
-                partner.vc_server.reenable(partner)
+            if not (partner.enabled or partner.disabled):
+                partner.vc_server._enable(partner)
         vio.ndone += n
         self.last_activity = nh.now
         if n == limit:

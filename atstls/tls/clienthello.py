@@ -34,12 +34,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from struct import Struct, unpack
 from struct import error as StructError
-from typing import Final
+from typing import Final, NamedTuple
 
 from atstls.errors import BadClientHello
 from atstls.tls.alerts import DECODE_ERROR, ILLEGAL_PARAMETER, RECORD_OVERFLOW, UNEXPECTED_MESSAGE
@@ -199,8 +198,7 @@ class HelloReader:
         self._message = bytearray()
 
 
-@dataclass(frozen=True, slots=True)
-class ClientHello:
+class ClientHello(NamedTuple):
     """
     What a client said first.  Made by L{parse_hello}.
 
@@ -216,16 +214,23 @@ class ClientHello:
     @ivar alpn: the application protocols in the client's order, GREASE included; empty without the extension.
     @ivar supported_versions: the extension of this name as sent, GREASE included; empty without the extension.
     @ivar extension_types: which extensions there are, in the client's order, GREASE included.
+    @ivar extensions_at: where in C{raw} they begin.
     """
 
-    raw: bytes = field(repr=False)
-    legacy_version: int = field(compare=False)
-    server_name: str | None = field(compare=False)
-    server_name_bytes: bytes | None = field(compare=False, repr=False)
-    alpn: tuple[bytes, ...] = field(compare=False)
-    supported_versions: tuple[int, ...] = field(compare=False)
-    extension_types: tuple[int, ...] = field(compare=False, repr=False)
-    _extensions_at: int = field(compare=False, repr=False)
+    raw: bytes
+    legacy_version: int
+    server_name: str | None
+    server_name_bytes: bytes | None
+    alpn: tuple[bytes, ...]
+    supported_versions: tuple[int, ...]
+    extension_types: tuple[int, ...]
+    extensions_at: int
+
+    def __repr__(self) -> str:
+        return (
+            f"ClientHello(legacy_version={self.legacy_version}, server_name={self.server_name!r}, "
+            f"alpn={self.alpn}, supported_versions={self.supported_versions})"
+        )
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -278,7 +283,7 @@ class ClientHello:
 
     def _walk(self) -> Iterator[tuple[int, bytes]]:
         raw = self.raw
-        at = self._extensions_at
+        at = self.extensions_at
         while at < len(raw):
             kind, size = _read_pair(raw, at)
             yield kind, raw[at + 4 : at + 4 + size]
@@ -384,11 +389,11 @@ def _parse(message: bytes) -> ClientHello:
     if at < end:  # clients older than TLS 1.2 may end here
         if message[at] << 8 | message[at + 1] != end - at - 2:
             raise BadClientHello("the length of the extensions is wrong", DECODE_ERROR)
-        at += 2
-        extensions_at = at
+        extensions_at = at = at + 2
+        read_pair = _read_pair
         count = 0
         while at < end:
-            kind, size = _read_pair(message, at)
+            kind, size = read_pair(message, at)
             body = at + 4
             at = body + size
             bodies[kind] = message[body:at]
