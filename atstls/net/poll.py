@@ -16,7 +16,7 @@ Source: seed, "NetHandler"; behaviour 1.6; ATS C{P_UnixNet.h}.
 
 import select
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.interfaces import IReadDescriptor, IReadWriteDescriptor
 from zope.interface import implementer
@@ -26,7 +26,13 @@ from atstls.interfaces import IPollDescriptor
 from atstls.net.handler import NetHandler
 from atstls.net.unixvc import PEER_ENDED, PEER_LOST, PEER_URGENT
 
-EVENTS_A_POLL = 512
+EVENTS_A_POLL: Final = 512
+
+POLLS_A_WAKE: Final = 4
+"""Looks at the kernel's news before the reactor has its say again, which costs as much as serving a request."""
+
+WAKE_SECONDS: Final = 0.01
+"""After so long there is no other look, so that timers, and descriptors that are not ours, do not wait."""
 
 
 @implementer(IPollDescriptor, IReadDescriptor)
@@ -66,11 +72,12 @@ class EdgePollDescriptor:
     def rest(self, vc: Any, state: NetState) -> None:
         """See L{IPollDescriptor.rest}: nothing to do, and so L{NetHandler.rest} is not even called."""
 
-    def poll(self) -> None:
-        """Mark what the kernel says."""
+    def poll(self) -> int:
+        """Mark what the kernel says.  Of how many connections it has said something."""
         watched = self._watched
         handler = self.handler
-        for fd, events in self.epoll.poll(0, EVENTS_A_POLL):
+        found = self.epoll.poll(0, EVENTS_A_POLL)
+        for fd, events in found:
             vc = watched.get(fd)
             if vc is None:
                 continue
@@ -90,6 +97,7 @@ class EdgePollDescriptor:
                     if not state.queued and (state.enabled or state.urgent):
                         state.queued = True
                         handler.write_ready.append(vc)
+        return len(found)
 
     # What the reactor calls.
 
@@ -98,9 +106,19 @@ class EdgePollDescriptor:
         return "atstls"
 
     def doRead(self) -> None:  # noqa: N802
-        """The kernel has something to say."""
-        self.poll()
-        self.handler.run()
+        """
+        The kernel has something to say.
+
+        It is asked again at once when there were several who had news: while they were served there will be others.
+        """
+        handler = self.handler
+        until = handler.seconds() + WAKE_SECONDS
+        for _ in range(POLLS_A_WAKE):
+            found = self.poll()
+            if found:
+                handler.run()
+            if found < 2 or handler.now > until:
+                return
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         """The reactor stops, or L{close} was called."""
