@@ -19,7 +19,7 @@ from atstls.eventsystem.vio import INT64_MAX
 from atstls.interfaces import IPollDescriptor
 from atstls.net import poll as poll_module
 from atstls.net.handler import NetHandler
-from atstls.net.poll import EdgePollDescriptor, ReactorPollDescriptor, make_poll_descriptor
+from atstls.net.poll import WAKE_SECONDS, EdgePollDescriptor, ReactorPollDescriptor, make_poll_descriptor
 from atstls.net.unixvc import UnixNetVConnection
 from tests.support import HandReactor, OverBothPolls, RecordingContinuation, received, reset, tcp_pair, unix_pair
 
@@ -268,6 +268,54 @@ class EdgePollTests(SynchronousTestCase):
             each.do_io_close()
         for peer in peers:
             peer.close()
+
+    def chain(self, first: int, seconds: float = 0.0) -> list[int]:
+        """
+        Connections of which C{first} have news at once, and each next one gets some while the one before is read.
+
+        @param seconds: how long it takes to read one.
+        @return: which were read in one wake.
+        """
+        self.handler.set_poll(self.poll, tell_rest=False)
+        pairs = [unix_pair() for _ in range(first + 8)]
+        read: list[int] = []
+
+        def taken(number: int) -> None:
+            read.append(number)
+            self.reactor.advance(seconds)
+            if first - 1 <= number < len(pairs) - 1:
+                pairs[number + 1][1].send(b"x")
+
+        vcs = []
+        for number, (ours, _theirs) in enumerate(pairs):
+            vc = UnixNetVConnection(self.handler)
+            vc.start(ours)
+            buffer = new_empty_MIOBuffer(5)
+            buffer.alloc_reader()
+            cont = RecordingContinuation({VC_EVENT_READ_READY: lambda vio, number=number: taken(number)})
+            vc.do_io_read(cont, INT64_MAX, buffer)
+            vcs.append(vc)
+        self.reactor.settle()
+        for _, theirs in pairs[:first]:
+            theirs.send(b"x")
+        self.poll.doRead()
+        for vc in vcs:
+            vc.do_io_close()
+        for _, theirs in pairs:
+            theirs.close()
+        return read
+
+    def test_asked_again(self) -> None:
+        """Where several had news, that of others, which came meanwhile, is served before the reactor has its say."""
+        self.assertEqual([0, 1, 2], self.chain(2))
+
+    def test_not_asked_again_for_one(self) -> None:
+        """One alone has no more to say before it is answered."""
+        self.assertEqual([0], self.chain(1))
+
+    def test_not_asked_again_for_long(self) -> None:
+        """Timers and other descriptors do not wait until there is no news any more."""
+        self.assertEqual([0, 1], self.chain(2, WAKE_SECONDS))
 
     def test_reading_is_all_it_does(self) -> None:
         """It is a reader in the reactor's eyes, with the epoll set's descriptor."""

@@ -117,7 +117,7 @@ class EdgePollDescriptor:
             found = self.poll()
             if found:
                 handler.run()
-            if found < 2 or handler.now > until:
+            if found < 2 or handler.seconds() > until:
                 return
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
