@@ -28,7 +28,7 @@ from atstls.net.unixvc import PEER_ENDED, PEER_LOST, PEER_URGENT
 
 EVENTS_A_POLL: Final = 512
 
-POLLS_A_WAKE: Final = 4
+POLLS_A_WAKE: Final = 8
 """Looks at the kernel's news before the reactor has its say again, which costs as much as serving a request."""
 
 WAKE_SECONDS: Final = 0.01
