@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from atstls.events import VC_EVENT_READ_READY
+from atstls.events import VC_EVENT_EOS, VC_EVENT_READ_READY
 from atstls.eventsystem.iobuffer import IOBufferReader, new_empty_MIOBuffer
 from atstls.eventsystem.vio import INT64_MAX
 from atstls.interfaces import IPollDescriptor
@@ -316,6 +316,27 @@ class EdgePollTests(SynchronousTestCase):
     def test_not_asked_again_for_long(self) -> None:
         """Timers and other descriptors do not wait until there is no news any more."""
         self.assertEqual([0, 1], self.chain(2, WAKE_SECONDS))
+
+    def test_closed_while_it_is_asked(self) -> None:
+        """The last to be served may be the last of all, and have it closed: then nobody is asked any more."""
+        self.handler.set_poll(self.poll, tell_rest=False)
+        pairs = [unix_pair() for _ in range(2)]
+        for ours, theirs in pairs:
+            vc = UnixNetVConnection(self.handler)
+            vc.start(ours)
+            cont = RecordingContinuation({VC_EVENT_EOS: lambda vio: self.last_has_left(vio.vc_server)})
+            vc.do_io_read(cont, INT64_MAX, new_empty_MIOBuffer(5))
+            theirs.close()
+        self.poll.doRead()
+        self.assertEqual((True, -1), (self.poll.epoll.closed, self.poll.fileno()))
+        self.assertEqual(set(), self.reactor.readers)
+        self.poll.connectionLost(Failure(CONNECTION_LOST))
+
+    def last_has_left(self, vc: UnixNetVConnection) -> None:
+        vc.do_io_close()
+        vc.free()
+        if not self.handler.open_list:
+            self.poll.close()
 
     def test_reading_is_all_it_does(self) -> None:
         """It is a reader in the reactor's eyes, with the epoll set's descriptor."""

@@ -40,7 +40,7 @@ class EdgePollDescriptor:
     """
     Edge-triggered epoll, itself watched by the reactor.
 
-    @ivar fileno: gives the descriptor of the epoll set.
+    @ivar fileno: gives the descriptor of the epoll set; -1 once that is closed.
     """
 
     fileno: Callable[[], int]
@@ -117,7 +117,7 @@ class EdgePollDescriptor:
             found = self.poll()
             if found:
                 handler.run()
-            if found < 2 or handler.seconds() > until:
+            if found < 2 or self.epoll.closed or handler.seconds() > until:
                 return
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
@@ -129,7 +129,13 @@ class EdgePollDescriptor:
         if not self.epoll.closed:
             self.reactor.removeReader(self)
             self.epoll.close()
+            self.fileno = _no_descriptor
             self._watched.clear()
+
+
+def _no_descriptor() -> int:
+    """What a reactor is told by who has lost his."""
+    return -1
 
 
 @implementer(IReadWriteDescriptor)
