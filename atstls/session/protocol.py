@@ -83,6 +83,8 @@ producer of pieces of 64 KiB is stopped and let go on for each third one, and no
 LARGE_BYTES: Final = 8 << 10
 """A piece from this size on goes out from where it is.  Below, a copy is cheaper than a record of its own."""
 
+_BYTES: Final = {bytes}
+
 CLOSE_SECONDS: Final = 60.0
 """How long a connection that was told to close may be without a byte moving (nginx: send_timeout, 60 s)."""
 
@@ -423,10 +425,14 @@ class NetVCTransport:
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """See L{ITransport.writeSequence<twisted.internet.interfaces.ITransport.writeSequence>}."""
         pieces = list(data)
-        for piece in pieces:
-            if not isinstance(piece, bytes):
-                raise TypeError("Data must be bytes")
-        if not any(pieces) or not self._accepts():
+        if set(map(type, pieces)) != _BYTES:
+            for piece in pieces:
+                if not isinstance(piece, bytes):
+                    raise TypeError("Data must be bytes")
+        if sum(map(len, pieces)) < LARGE_BYTES:
+            self.write(b"".join(pieces))  # a head of HTTP comes as dozens of them
+            return
+        if not self._accepts():
             return
         buffer = self._out_buffer
         small: list[bytes] = []
