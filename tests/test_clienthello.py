@@ -380,6 +380,20 @@ class LimitTests(HelloTestCase):
         self.assertEqual(parsed, [60000])
         self.assertLessEqual(len(looked), 1 + 2 * 4)  # the first byte; of four records the header and the end
 
+    def test_what_is_remembered_is_bounded(self) -> None:
+        """Who sends another hello each time, or long ones, or wrong ones, fills no memory."""
+        remembered = clienthello._read_extensions
+        remembered.cache_clear()
+        most = remembered.cache_info().maxsize
+        for number in range(most + 50):
+            self.parsed(server_name(b"%d.example" % number))
+        self.assertEqual(most, remembered.cache_info().currsize)
+        remembered.cache_clear()
+        self.parsed(server_name(b"long.example"), (PADDING, bytes(clienthello._REMEMBERED_BYTES)))
+        for _ in range(2):
+            self.assertRaises(BadClientHello, parse_hello, make_hello(server_name(b"")))
+        self.assertEqual(0, remembered.cache_info().currsize)
+
     def test_small_records_cost_in_proportion(self) -> None:
         """Twice as many records of one byte are twice the work: each is joined once, and what is joined stays."""
         calls: list[int] = []

@@ -77,8 +77,8 @@ class VIO(MIOBufferAccessor):
 
     def finish(self) -> None:
         """As L{done}, and what is sent then is the last of its direction.  WRITE_COMPLETE follows, if there is any."""
-        self.ends = True
         self.done()
+        self.ends = True
 
     def reenable(self) -> None:
         """Let the connection go on with this VIO.  Call-backs come later, never from within this call."""

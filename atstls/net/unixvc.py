@@ -245,6 +245,7 @@ class UnixNetVConnection:
             vio.ndone = 0
         vio.disabled = 0
         vio.writer = buffer
+        vio.reader = None
         if buffer is None:
             self._disable(vio)
         elif not vio.enabled:

@@ -270,10 +270,9 @@ class TwoWayTunnel:
         self._left = 2
         self._result = 0
         mine = self if cont is not None else None
-        there = OneWayTunnel(one, other, mine, half_close_seconds=half_close_seconds, size_index=size_index)
-        back = OneWayTunnel(other, one, mine, half_close_seconds=half_close_seconds, size_index=size_index)
-        self.there, self.back = there, back
-        there.peer, back.peer = back, there
+        self.there = OneWayTunnel(one, other, mine, half_close_seconds=half_close_seconds, size_index=size_index)
+        self.back = OneWayTunnel(other, one, mine, half_close_seconds=half_close_seconds, size_index=size_index)
+        setup_two_way_tunnel(self.there, self.back)
 
     def handle_event(self, event: int, data: Any) -> int:
         """One direction is over."""
