@@ -287,8 +287,10 @@ class NetVCTransport:
                 protocol.writeConnectionLost()
 
     def _settle_later(self) -> None:
-        """Let L{_settle} be called, and not from within this call of the protocol's."""
-        if not self._unsent():
+        """Nothing follows: let L{_settle} be called when all is sent, and not from within this call of the protocol's."""
+        if self._unsent():
+            self._write_vio.ends = True  # The end goes out with the last bytes.
+        else:
             self.reactor.callLater(0, self.handle_event, VC_EVENT_WRITE_COMPLETE, self._write_vio)
 
     def _unsent(self) -> bool:
@@ -602,9 +604,10 @@ class NetVCTransport:
         """
         if self.producer is not None:
             raise RuntimeError(f"cannot register {producer}: {self.producer} is registered, and was never unregistered")
-        if self.disconnected:
-            producer.stopProducing()
+        if self.disconnected or (self.vc.write_shut and self._writing is not _Writing.ENDED):
+            producer.stopProducing()  # It is too late: the peer has been told that nothing follows.
             return
+        self._write_vio.ends = False
         self.producer = producer
         self.streamingProducer = streaming
         self.producerPaused = False
