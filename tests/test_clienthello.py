@@ -5,6 +5,7 @@ Tests for L{atstls.tls.clienthello}.
 import gc
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -394,6 +395,22 @@ class LimitTests(HelloTestCase):
             self.assertRaises(BadClientHello, parse_hello, make_hello(server_name(b"")))
         self.assertEqual(0, remembered.cache_info().currsize)
 
+    def test_layouts_are_bounded(self) -> None:
+        """Nor does who lays out each of his hellos in another way, or in many extensions."""
+        clienthello._layouts.clear()
+        clienthello._walked.clear()
+        for size in range(clienthello._REMEMBERED_LAYOUTS + 50):
+            for _ in range(3):
+                self.parsed((PADDING, bytes(size)))
+        self.assertLessEqual(len(clienthello._layouts), clienthello._REMEMBERED_LAYOUTS)
+        self.assertLessEqual(len(clienthello._walked), clienthello._REMEMBERED_LAYOUTS)
+        clienthello._layouts.clear()
+        clienthello._walked.clear()
+        for _ in range(3):
+            self.parsed(*((number, b"") for number in range(100, 100 + clienthello._REMEMBERED_EXTENSIONS + 1)))
+            self.parsed((PADDING, bytes(clienthello._REMEMBERED_BYTES)))
+        self.assertEqual(({}, {}), (clienthello._layouts, clienthello._walked))
+
     def test_small_records_cost_in_proportion(self) -> None:
         """Twice as many records of one byte are twice the work: each is joined once, and what is joined stays."""
         calls: list[int] = []
@@ -695,6 +712,34 @@ class FuzzTests(HelloTestCase):
         @given(st.lists(st.tuples(kinds, st.binary(max_size=12)), max_size=5))
         def check(extensions: list[tuple[int, bytes]]) -> None:
             self.check(record(make_hello(*extensions)), [])
+
+        check()
+
+    def test_laid_out_alike(self) -> None:
+        """Whatever was read before, in whatever order and how often, a hello is read as if it were the first."""
+        names = [server_name(name) for name in (b"a.example", b"b.example", b"?.example", b"a b.exam.")]
+        bodies = (b"", b"\x02\x03\x04", b"\x00\x03\x02h2")
+        others = [(kind, body) for kind in (0x1234, 0x1235, 16, 43) for body in bodies]
+        hellos = st.lists(st.sampled_from(names + others), max_size=4).map(lambda extensions: make_hello(*extensions))
+
+        def outcome(message: bytes) -> Any:
+            try:
+                return tuple(parse_hello(message))
+            except BadClientHello as exc:
+                return str(exc), exc.alert
+
+        @fuzzed
+        @given(st.lists(hellos, min_size=1, max_size=12))
+        def check(messages: list[bytes]) -> None:
+            clienthello._layouts.clear()
+            clienthello._walked.clear()
+            found = [outcome(message) for message in messages for _ in range(3)]
+            expected = []
+            for message in messages:
+                clienthello._layouts.clear()
+                clienthello._walked.clear()
+                expected += [outcome(message)] * 3
+            self.assertEqual(expected, found)
 
         check()
 

@@ -287,7 +287,7 @@ class NetVCTransport:
                 protocol.writeConnectionLost()
 
     def _settle_later(self) -> None:
-        """Nothing follows: let L{_settle} be called when all is sent, and not from within this call of the protocol's."""
+        """Nothing follows: let L{_settle} be called when all is sent, not from within this call of the protocol's."""
         if self._unsent():
             self._write_vio.ends = True  # The end goes out with the last bytes.
         else:

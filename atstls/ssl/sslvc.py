@@ -125,6 +125,14 @@ NOT_TLS_FAILS: Final = 0
 NOT_TLS_TUNNEL: Final = 1
 NOT_TLS_PLAIN: Final = 2
 
+# What each connection passes through, by names of our own: looking up a member of an Enum takes four times as long.
+_START, _HELLO, _HANDSHAKE, _LINGER = Phase.START, Phase.HELLO, Phase.HANDSHAKE, Phase.LINGER
+_ACCEPTED, _HELLO_RECEIVED, _CONTEXT_CHOSEN = Move.ACCEPTED, Move.HELLO_RECEIVED, Move.CONTEXT_CHOSEN
+_HANDSHAKE_DONE, _PEER_ACCEPTED, _ENDED = Move.HANDSHAKE_DONE, Move.PEER_ACCEPTED, Move.ENDED
+_VCONN_START, _CLIENT_HELLO, _SERVERNAME = HookPoint.VCONN_START, HookPoint.CLIENT_HELLO, HookPoint.SERVERNAME
+_CERT, _VERIFY_CLIENT, _VCONN_CLOSE = HookPoint.CERT, HookPoint.VERIFY_CLIENT, HookPoint.VCONN_CLOSE
+_COMPLETE: Final = HelloState.COMPLETE
+
 _SHAKING_HANDS: Final = (Phase.HELLO, Phase.ROUTE, Phase.HANDSHAKE, Phase.VERIFY)
 
 DEFAULT_OP: Final = 0
@@ -171,7 +179,7 @@ class SSLNetVConnection(TLSFacts):
         self.ready = False
         self.policy = policy
         self.hooks = NO_HOOKS
-        self.phase = Phase.START
+        self.phase = _START
         self.engine: Engine | None = None
         self.hello: ClientHello | None = None
         self.certificate: SSL.Context | None = None
@@ -280,14 +288,14 @@ class SSLNetVConnection(TLSFacts):
             if walk.waiting:
                 return False
             walk.go_on()
-        elif self.phase is Phase.HANDSHAKE:
+        elif self.phase is _HANDSHAKE:
             if self._hear():
                 self._shake_hands()
-        elif self.phase is Phase.HELLO:
+        elif self.phase is _HELLO:
             self._collect_hello()
-        elif self.phase is Phase.START:
+        elif self.phase is _START:
             self._begin()
-        elif self.phase is Phase.LINGER:
+        elif self.phase is _LINGER:
             self._discard()
         return self.ready
 
@@ -301,13 +309,13 @@ class SSLNetVConnection(TLSFacts):
                 self.read.urgent = True
                 self._ask_hooks(HookPoint.OUTBOUND_START, self._begin_as_client)
         else:
-            self._ask_hooks(HookPoint.VCONN_START, self._begin_as_server)
+            self._ask_hooks(_VCONN_START, self._begin_as_server)
 
     def _begin_as_server(self) -> None:
         if self.hook_op == TUNNEL_OP:
             self._become_tunnel(bytearray())
             return
-        self._move(Move.ACCEPTED)
+        self._move(_ACCEPTED)
         counters.total_attempts_handshake_count_in += 1
         self._hello_reader = HelloReader()
         self._await_hello()
@@ -372,7 +380,7 @@ class SSLNetVConnection(TLSFacts):
             self._walk.forget()
             self._walk = None
         by_point, self.hooks = self.hooks.by_point, NO_HOOKS
-        point = HookPoint.OUTBOUND_CLOSE if self.is_client else HookPoint.VCONN_CLOSE
+        point = HookPoint.OUTBOUND_CLOSE if self.is_client else _VCONN_CLOSE
         hooks = by_point.get(point)
         if hooks is not None:
             tell_hooks(self, hooks, lambda failure: self._hook_broke(failure, point))
@@ -480,12 +488,12 @@ class SSLNetVConnection(TLSFacts):
         reader = self._hello_reader
         assert reader is not None
         state = reader.feed(self.nh.wire.view[:n])
-        if state is HelloState.COMPLETE:
+        if state is _COMPLETE:
             assert reader.hello is not None
             self.hello = reader.hello
             self.server_name = reader.hello.server_name
-            self._move(Move.HELLO_RECEIVED)
-            self._ask_hooks(HookPoint.CLIENT_HELLO, self._hello_known)
+            self._move(_HELLO_RECEIVED)
+            self._ask_hooks(_CLIENT_HELLO, self._hello_known)
         elif state is HelloState.NEED_MORE:
             if self.read.triggered:
                 self.nh.queue_read(self)
@@ -510,7 +518,7 @@ class SSLNetVConnection(TLSFacts):
         if self.hook_op == TUNNEL_OP:
             self._tunnel_with_hello()
         else:
-            self._ask_hooks(HookPoint.SERVERNAME, self._choose_certificate)
+            self._ask_hooks(_SERVERNAME, self._choose_certificate)
 
     def _tunnel_with_hello(self) -> None:
         assert self._hello_reader is not None
@@ -538,7 +546,7 @@ class SSLNetVConnection(TLSFacts):
             offered = ", ".join(printable(name.decode("latin-1")) for name in hello.alpn[:8])
             self._fail(HandshakeFailed(f"no protocol in common with {offered}", alerts.NO_APPLICATION_PROTOCOL))
             return
-        self._ask_hooks(HookPoint.CERT, self._certificate_chosen)
+        self._ask_hooks(_CERT, self._certificate_chosen)
 
     def certificate_addr(self) -> Address | None:
         """Where the client has connected to, for a certificate that is for an address."""
@@ -548,7 +556,7 @@ class SSLNetVConnection(TLSFacts):
         if self.hook_op == TUNNEL_OP:
             self._tunnel_with_hello()
             return
-        self._move(Move.CONTEXT_CHOSEN)
+        self._move(_CONTEXT_CHOSEN)
         self._open_engine()
         self._shake_hands()
 
@@ -643,7 +651,7 @@ class SSLNetVConnection(TLSFacts):
                 # Over TLS 1.3 what is left to say are tickets: with the answer, when the question came along already.
                 if self.is_client or tls.answers or not tls.unread():
                     self._flush()
-                self._move(Move.HANDSHAKE_DONE)
+                self._move(_HANDSHAKE_DONE)
                 self._verify()
                 return
             flushed = self._flush()
@@ -687,7 +695,7 @@ class SSLNetVConnection(TLSFacts):
                 return
             point = HookPoint.VERIFY_SERVER
         else:
-            point = HookPoint.VERIFY_CLIENT
+            point = _VERIFY_CLIENT
         self._ask_hooks(point, self._open)
 
     def _judge(self, tls: Engine, policy: ClientPolicy) -> VerifyFailed | None:
@@ -721,7 +729,7 @@ class SSLNetVConnection(TLSFacts):
         """The handshake is done and the peer is accepted: tell whoever waited for that, once."""
         tls, policy = self.engine, self.policy
         assert tls is not None and policy is not None
-        self._move(Move.PEER_ACCEPTED)
+        self._move(_PEER_ACCEPTED)
         if self.is_client:
             self.negotiated_protocol = tls.connection.get_alpn_proto_negotiated() or None
             if self._origin_session is not None:
@@ -770,7 +778,7 @@ class SSLNetVConnection(TLSFacts):
         alert = error.alert if isinstance(error, PeerError) else None
         if alert is not None and self.engine is None:
             self._send_alert(alert)
-        if self.phase is not Phase.START:
+        if self.phase is not _START:
             tally_failure(error, self.is_client)
         self._move(Move.REFUSED)
         self._lingers = not isinstance(error, (PeerVanished, HandshakeTimeout))
@@ -832,7 +840,7 @@ class SSLNetVConnection(TLSFacts):
 
     def _become_tunnel(self, holder: bytearray, move: Move = Move.TUNNEL_CHOSEN) -> None:
         """From here on plain TCP; C{holder} comes first."""
-        if self.phase is not Phase.START:
+        if self.phase is not _START:
             counters.total_tunnelled_handshake_count_in += 1
         self._move(move)
         self.attributes = TRANSPORT_BLIND_TUNNEL
@@ -1274,7 +1282,7 @@ class SSLNetVConnection(TLSFacts):
         if self.closed < 0 or (self._unsent is None and not self._lingers):
             self.free()
             return
-        if self.phase is not Phase.LINGER:
+        if self.phase is not _LINGER:
             if self.phase in _SHAKING_HANDS:
                 tally_abandoned(self.is_client)
             self._move(Move.LEFT)
@@ -1321,7 +1329,7 @@ class SSLNetVConnection(TLSFacts):
         counters.connections_closed += 1
         if self.phase in _SHAKING_HANDS:
             tally_abandoned(self.is_client)
-        self._move(Move.ENDED)
+        self._move(_ENDED)
         self.engine = None
         self.hello = self._hello_reader = self._holder = None
         self.next_protocol_set = self.npn_endpoint = self.session_accept = None

@@ -36,6 +36,7 @@ import re
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from functools import lru_cache
+from itertools import chain
 from struct import Struct, unpack
 from struct import error as StructError
 from typing import Final, NamedTuple
@@ -78,7 +79,7 @@ _read_pair = Struct(">HH").unpack_from
 # What may stand in a name that we look up, log and put into routes: what can be seen, at most as long as DNS allows.
 _is_name = re.compile(rb"[!-~]{1,255}").fullmatch
 
-# The extensions that we look into, so that their lengths must be right; as _read_extensions() takes them.
+# The extensions that we look into, so that their lengths must be right.
 _READ = (SERVER_NAME, ALPN, SUPPORTED_VERSIONS, SUPPORTED_GROUPS, SIGNATURE_ALGORITHMS, EC_POINT_FORMATS)
 
 _JA4_VERSIONS = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2"}
@@ -121,7 +122,7 @@ class HelloReader:
         self.state = HelloState.NEED_MORE
         self.hello: ClientHello | None = None
         self.error: BadClientHello | None = None
-        self._message = bytearray()  # the fragments of the records that are whole, joined
+        self._message: bytes | bytearray = b""  # the fragments of the records that are whole, joined
         self._record = 0  # where in raw the first record begins that is not
         self._wanted = 1  # how long raw must be before anything new can be said
 
@@ -165,7 +166,11 @@ class HelloReader:
             if len(raw) < end:
                 self._wanted = end
                 return
-            self._message += raw[body:end]
+            fragment = raw[body:end]
+            if self._message:
+                self._message += fragment
+            else:
+                self._message = fragment  # mostly all of the message
             self._record = end
             self._read_message()
 
@@ -184,18 +189,18 @@ class HelloReader:
                 self._fail(HelloState.TOO_LARGE, f"a hello of {size} bytes", ILLEGAL_PARAMETER)
             return
         try:
-            self.hello = parse_hello(bytes(message[:size]))
+            self.hello = parse_hello(bytes(message[:size] if missing else message))
         except BadClientHello as error:
             # A new error: the traceback of this one knows our frame, which would make a cycle of the two of us.
             self._fail(HelloState.MALFORMED, str(error), error.alert)
         else:
             self.state = HelloState.COMPLETE
-            self._message = bytearray()
+            self._message = b""
 
     def _fail(self, state: HelloState, reason: str, alert: int | None = None) -> None:
         self.state = state
         self.error = BadClientHello(reason, alert)
-        self._message = bytearray()
+        self._message = b""
 
 
 class ClientHello(NamedTuple):
@@ -385,30 +390,90 @@ def _parse(message: bytes) -> ClientHello:
     if session_size > 32 or suites_size % 2 or not suites_size or not compression_size or at > end:
         raise BadClientHello("a length before the extensions is wrong", DECODE_ERROR)
 
-    bodies: dict[int, bytes] = {}
+    kinds: tuple[int, ...] = ()
+    found: tuple[str | None, bytes | None, tuple[bytes, ...], tuple[int, ...]] = (None, None, (), ())
     if at < end:  # clients older than TLS 1.2 may end here
         if message[at] << 8 | message[at + 1] != end - at - 2:
             raise BadClientHello("the length of the extensions is wrong", DECODE_ERROR)
-        extensions_at = at = at + 2
-        read_pair = _read_pair
-        count = 0
-        while at < end:
-            kind, size = read_pair(message, at)
-            body = at + 4
-            at = body + size
-            bodies[kind] = message[body:at]
-            count += 1
-        if at != end:
-            raise BadClientHello("the last extension is longer than the hello", DECODE_ERROR)
-        if len(bodies) != count:
-            raise BadClientHello("an extension that is there twice", ILLEGAL_PARAMETER)
-    else:
-        extensions_at = end
-    read = _read_extensions if end <= _REMEMBERED_BYTES else _read_extensions.__wrapped__
-    name, name_bytes, alpn, versions = read(*map(bodies.get, _READ))
-    return ClientHello(
-        message, message[4] << 8 | message[5], name, name_bytes, alpn, versions, tuple(bodies), extensions_at
-    )
+        at += 2
+        layout = _layouts.get((at, end))
+        if layout is not None and layout.read_headers(message, at) == layout.headers:
+            kinds, looked_into, bodies = layout.kinds, layout.looked_into, layout.read_bodies(message, at)
+        else:
+            kinds, looked_into, bodies = _walk(message, at)
+        read = _read_extensions if end <= _REMEMBERED_BYTES else _read_extensions.__wrapped__
+        found = read(looked_into, bodies)
+    return ClientHello(message, message[4] << 8 | message[5], *found, kinds, at)
+
+
+def _walk(message: bytes, at: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[bytes, ...]]:
+    """
+    Go from one extension to the next; they begin at C{at} and are the rest of C{message}.
+
+    @return: the types of all, in order; the types of those that we look into, and their bodies.
+    """
+    begin, end = at, len(message)
+    headers = []
+    bodies: dict[int, bytes] = {}
+    while at < end:
+        header = kind, size = _read_pair(message, at)
+        headers.append(header)
+        body = at + 4
+        at = body + size
+        bodies[kind] = message[body:at]
+    if at != end:
+        raise BadClientHello("the last extension is longer than the hello", DECODE_ERROR)
+    if len(bodies) != len(headers):
+        raise BadClientHello("an extension that is there twice", ILLEGAL_PARAMETER)
+    if end <= _REMEMBERED_BYTES and len(headers) <= _REMEMBERED_EXTENSIONS:
+        _remember_layout((begin, end), tuple(headers))
+    looked_into = tuple(kind for kind in bodies if kind in _READ)
+    return tuple(bodies), looked_into, tuple(map(bodies.__getitem__, looked_into))
+
+
+class _Layout:
+    """
+    Where the extensions of a hello are.
+
+    @ivar headers: the type and the size of each, in one row.
+    @ivar kinds: their types.
+    @ivar looked_into: the types of those that we look into.
+    @ivar read_headers: gives what is there in the place of C{headers}, of a message and where its extensions begin.
+    @ivar read_bodies: the same for the bodies of C{looked_into}.
+    """
+
+    __slots__ = ("headers", "kinds", "looked_into", "read_bodies", "read_headers")
+
+    def __init__(self, headers: tuple[tuple[int, int], ...]) -> None:
+        self.headers = tuple(chain.from_iterable(headers))
+        self.kinds = tuple(kind for kind, _ in headers)
+        self.looked_into = tuple(kind for kind in self.kinds if kind in _READ)
+        self.read_headers = Struct(">" + "".join(f"HH{size}x" for _, size in headers)).unpack_from
+        bodies = (f"4x{size}{'s' if kind in _READ else 'x'}" for kind, size in headers)
+        self.read_bodies = Struct(">" + "".join(bodies)).unpack_from
+
+
+_layouts: dict[tuple[int, int], _Layout] = {}
+"""
+A layout of extensions by where they begin and end.  Programs lay out all of their hellos alike, so that two calls take
+the place of the walk.  (Browsers shuffle them.)
+"""
+
+_walked: dict[tuple[int, int], tuple[tuple[int, int], ...]] = {}
+"""What the last walk found, by the same: what is found twice in a row becomes a layout."""
+
+_REMEMBERED_LAYOUTS = 256
+_REMEMBERED_EXTENSIONS = 32
+
+
+def _remember_layout(where: tuple[int, int], headers: tuple[tuple[int, int], ...]) -> None:
+    if _walked.get(where) == headers:
+        if len(_layouts) >= _REMEMBERED_LAYOUTS:
+            _layouts.clear()
+        _layouts[where] = _Layout(headers)
+    if len(_walked) >= _REMEMBERED_LAYOUTS:
+        _walked.clear()
+    _walked[where] = headers
 
 
 _REMEMBERED_HELLOS = 512
@@ -418,18 +483,16 @@ _REMEMBERED_BYTES = 4096
 
 @lru_cache(_REMEMBERED_HELLOS)
 def _read_extensions(
-    server_name: bytes | None,
-    alpn: bytes | None,
-    versions: bytes | None,
-    groups: bytes | None,
-    signature_algorithms: bytes | None,
-    point_formats: bytes | None,
+    kinds: tuple[int, ...], bodies: tuple[bytes, ...]
 ) -> tuple[str | None, bytes | None, tuple[bytes, ...], tuple[int, ...]]:
     """
-    Look into the extensions of L{_READ}, C{None} for one that is not there.
+    Look into the C{bodies} of extensions of C{kinds}, which are among L{_READ}.
 
     @return: the name and the name as sent, the protocols, the versions.
     """
+    server_name, alpn, versions, groups, signature_algorithms, point_formats = map(
+        dict(zip(kinds, bodies, strict=True)).get, _READ
+    )
     for body in (groups, signature_algorithms):
         if body is not None:
             _check_vector(body, 2, 2)
