@@ -30,6 +30,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final
 
 from OpenSSL import SSL
@@ -119,12 +120,18 @@ class _Writing(Enum):
 IPAddress = IPv4Address | IPv6Address
 
 
+@lru_cache(256)
+def _ipv4_address(host: str, port: int) -> IPv4Address:
+    """Kept, as ours is the same for all connections, and a peer's is asked for several times."""
+    return IPv4Address("TCP", host, port)
+
+
 def twisted_address(address: Address | None) -> Any:
     """What Twisted calls C{address}; a UNIX socket without a name, and a peer that has gone, have none."""
     if isinstance(address, tuple):
         host, port = address
         if ":" not in host:
-            return IPv4Address("TCP", host, port)
+            return _ipv4_address(host, port)
         link = host.partition("%")[2]
         try:
             return IPv6Address("TCP", host, port, scopeID=socket.if_nametoindex(link) if link else 0)

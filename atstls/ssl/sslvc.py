@@ -1252,6 +1252,8 @@ class SSLNetVConnection(TLSFacts):
 
     def _peer_has_left(self) -> bool:
         """Has the peer ended without close_notify?  Looks at the kernel's next byte without taking it."""
+        if self.eos_received:
+            return True
         try:
             left = not self.socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
