@@ -303,6 +303,14 @@ class IPollDescriptor(Interface):
         """C{state} of C{vc} has just lost its trigger: say when it could go on."""
 
 
+class INetReactor(Interface):
+    """A reactor that waits for connections and for all else in one call."""
+
+    epoll = Attribute("The epoll set that it waits for; who registers something there puts it into C{watched} as well.")
+    watched = Attribute("A C{dict}: connections by descriptor.")
+    net_handlers = Attribute("A list of the handlers of such connections, which are run when it has heard of some.")
+
+
 class IInactivityCop(Interface):
     """Who finds, once a second, the connections that are late."""
 

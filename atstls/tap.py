@@ -8,9 +8,13 @@ process.  twistd lets such an error through to the interpreter, after it has rem
 that waits for the start; the interpreter would print a traceback.  So it is told what to print instead
 (C{sys.excepthook}); the exit status that it ends with is 1 already.  To end the program by C{SystemExit} would leave
 the PID file behind.
+
+The edge runs on a reactor of our own, L{NetReactor<atstls.net.reactor.NetReactor>}, where there is epoll and twistd was
+not told which to use.
 """
 
 import os
+import select
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -52,6 +56,8 @@ def makeService(options: Options) -> IService:  # noqa: N802
     """
     file, configuration = _configuration(options)
     # By now twistd has installed the reactor of its --reactor option, and not before: no module of ours imports it.
+    if "twisted.internet.reactor" not in sys.modules and hasattr(select, "epoll"):
+        reflect.namedAny("atstls.net.reactor.install")()
     reactor: Any = reflect.namedAny("twisted.internet.reactor")
     machinery = Machinery(reactor)
     try:

@@ -38,7 +38,7 @@ from atstls.endpoints import ServerTLS
 from atstls.errors import AtsTlsError, ConfigurationError
 from atstls.events import VC_EVENT_ACTIVE_TIMEOUT
 from atstls.net.cop import InactivityCop
-from atstls.net.poll import EdgePollDescriptor, ReactorPollDescriptor, make_poll_descriptor
+from atstls.net.poll import PollDescriptor, ReactorPollDescriptor, make_poll_descriptor
 from atstls.statistics import registry
 
 DRAIN_LOOK_SECONDS: Final = 0.05
@@ -62,7 +62,7 @@ class HandlerService(Service):
 
     def __init__(self, machinery: Machinery) -> None:
         self._machinery = machinery
-        self._poll: EdgePollDescriptor | ReactorPollDescriptor | None = None
+        self._poll: PollDescriptor | None = None
 
     def privilegedStartService(self) -> None:  # noqa: N802
         """Begin to watch; not before, since twistd may have forked meanwhile."""

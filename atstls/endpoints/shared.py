@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from atstls.errors import AtsTlsError
 from atstls.net.cop import InactivityCop
 from atstls.net.handler import NetHandler
-from atstls.net.poll import EdgePollDescriptor, ReactorPollDescriptor, make_poll_descriptor
+from atstls.net.poll import PollDescriptor, ReactorPollDescriptor, make_poll_descriptor
 from atstls.net.throttle import Throttle
 from atstls.session.protocol import NetVCTransport
 
@@ -37,7 +37,7 @@ class SharedHandler:
         self.throttle = Throttle(-1)
         self.ports: set[Any] = set()
         self._uses = 0
-        self._poll: EdgePollDescriptor | ReactorPollDescriptor | None = None
+        self._poll: PollDescriptor | None = None
         self._cop: InactivityCop | None = None
         self._trigger: Any = None
 

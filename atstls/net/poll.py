@@ -1,13 +1,15 @@
 # -*- test-case-name: tests.test_poll -*-
 """
-Who asks the kernel: L{EdgePollDescriptor} on Linux, L{ReactorPollDescriptor} on every reactor with descriptors.
+Who asks the kernel: L{NetPollDescriptor} on our own reactor, L{EdgePollDescriptor} on others where there is epoll, and
+L{ReactorPollDescriptor} on every reactor with descriptors.
 
 A connection's direction is I{triggered} when trying again could get somewhere.  The kernel's word is one source of
 that; losing the trigger is the connection's own affair.  So all that is asked of a poll descriptor is to set it
 again:
 
   - Edge-triggered epoll does so by itself: every connection is registered once, for both directions, and the kernel
-    speaks up when something changes.  Its one descriptor is readable for the reactor when it has something to say.
+    speaks up when something changes.  Our own reactor waits for that set; for another one the set's descriptor is
+    readable when it has something to say.
   - A reactor watches levels.  A direction is watched from the moment it loses its trigger (L{IPollDescriptor.rest}) to
     the moment it gets it back, so a connection whose user does not want bytes costs nothing.
 
@@ -22,7 +24,7 @@ from twisted.internet.interfaces import IReadDescriptor, IReadWriteDescriptor
 from zope.interface import implementer
 
 from atstls.eventsystem.vio import NetState
-from atstls.interfaces import IPollDescriptor
+from atstls.interfaces import INetReactor, IPollDescriptor
 from atstls.net.handler import NetHandler
 from atstls.net.unixvc import PEER_ENDED, PEER_LOST, PEER_URGENT
 
@@ -35,29 +37,56 @@ WAKE_SECONDS: Final = 0.01
 """After so long there is no other look, so that timers, and descriptors that are not ours, do not wait."""
 
 
-@implementer(IPollDescriptor, IReadDescriptor)
-class EdgePollDescriptor:
+# EPOLLPRI: a read ends short where TCP has urgent data, and more may stand behind.  (0 where there is no epoll.)
+INTEREST: Final = sum(getattr(select, name, 0) for name in ("EPOLLIN", "EPOLLPRI", "EPOLLOUT", "EPOLLRDHUP", "EPOLLET"))
+
+
+def mark(found: list[tuple[int, int]], watched: dict[int, Any]) -> list[tuple[int, int]]:
     """
-    Edge-triggered epoll, itself watched by the reactor.
+    Mark what the kernel says of connections, and put those who can go on where their handlers find them.
 
-    @ivar fileno: gives the descriptor of the epoll set; -1 once that is closed.
+    @param found: descriptors, and what is said of them in epoll's flags.
+    @param watched: connections by descriptor.
+    @return: what was found of others.
     """
+    others = []
+    for fd, events in found:
+        vc = watched.get(fd)
+        if vc is None:
+            others.append((fd, events))
+            continue
+        if events & 0x201B:  # EPOLLIN, EPOLLPRI, EPOLLERR, EPOLLHUP, EPOLLRDHUP
+            state = vc.read
+            state.triggered = state.polled = True
+            if events & 0x201A:
+                # EPOLLERR; EPOLLPRI, urgent data; a FIN, or both directions ended
+                vc.read_hup = PEER_LOST if events & 0x0008 else PEER_URGENT if events & 0x0002 else PEER_ENDED
+            if not state.queued and (state.enabled or state.urgent):
+                state.queued = True
+                vc.nh.read_ready.append(vc)
+        if events & 0x001C:  # EPOLLOUT, EPOLLERR, EPOLLHUP
+            state = vc.write
+            if not state.triggered:  # It mostly is: the kernel says so together with all else.
+                state.triggered = state.polled = True
+                if not state.queued and (state.enabled or state.urgent):
+                    state.queued = True
+                    vc.nh.write_ready.append(vc)
+    return others
 
-    fileno: Callable[[], int]
 
-    def __init__(self, reactor: Any, handler: NetHandler) -> None:
+@implementer(IPollDescriptor)
+class _EpollSet:
+    """Connections in a set of epoll's, edge-triggered."""
+
+    def __init__(self, reactor: Any, handler: NetHandler, epoll: Any, watched: dict[int, Any]) -> None:
         self.reactor = reactor
         self.handler = handler
-        self.epoll = select.epoll()
-        self._watched: dict[int, Any] = {}
-        # EPOLLPRI: a read ends short where TCP has urgent data, and more may stand behind.
-        self._interest = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-        self.fileno = self.epoll.fileno  # asked for at each event
-        reactor.addReader(self)
+        self.epoll = epoll
+        self._watched = watched
 
     def start(self, vc: Any) -> None:
         """See L{IPollDescriptor.start}."""
-        self.epoll.register(vc.fd, self._interest)
+        self.epoll.register(vc.fd, INTEREST)
         self._watched[vc.fd] = vc
 
     def stop(self, vc: Any) -> None:
@@ -72,31 +101,43 @@ class EdgePollDescriptor:
     def rest(self, vc: Any, state: NetState) -> None:
         """See L{IPollDescriptor.rest}: nothing to do, and so L{NetHandler.rest} is not even called."""
 
+
+class NetPollDescriptor(_EpollSet):
+    """In the set that the reactor itself waits for (L{INetReactor}); it marks what it hears."""
+
+    def __init__(self, reactor: Any, handler: NetHandler) -> None:
+        super().__init__(reactor, handler, reactor.epoll, reactor.watched)
+        reactor.net_handlers.append(handler)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        handlers = self.reactor.net_handlers
+        if self.handler in handlers:
+            handlers.remove(self.handler)
+            for vc in list(self._watched.values()):
+                if vc.nh is self.handler:
+                    self.stop(vc)
+
+
+@implementer(IReadDescriptor)
+class EdgePollDescriptor(_EpollSet):
+    """
+    In a set of its own, itself watched by the reactor.
+
+    @ivar fileno: gives the descriptor of the epoll set; -1 once that is closed.
+    """
+
+    fileno: Callable[[], int]
+
+    def __init__(self, reactor: Any, handler: NetHandler) -> None:
+        super().__init__(reactor, handler, select.epoll(), {})
+        self.fileno = self.epoll.fileno  # asked for at each event
+        reactor.addReader(self)
+
     def poll(self) -> int:
         """Mark what the kernel says.  Of how many connections it has said something."""
-        watched = self._watched
-        handler = self.handler
         found = self.epoll.poll(0, EVENTS_A_POLL)
-        for fd, events in found:
-            vc = watched.get(fd)
-            if vc is None:
-                continue
-            if events & 0x201B:  # EPOLLIN, EPOLLPRI, EPOLLERR, EPOLLHUP, EPOLLRDHUP
-                state = vc.read
-                state.triggered = state.polled = True
-                if events & 0x201A:
-                    # EPOLLERR; EPOLLPRI, urgent data; a FIN, or both directions ended
-                    vc.read_hup = PEER_LOST if events & 0x0008 else PEER_URGENT if events & 0x0002 else PEER_ENDED
-                if not state.queued and (state.enabled or state.urgent):
-                    state.queued = True
-                    handler.read_ready.append(vc)
-            if events & 0x001C:  # EPOLLOUT, EPOLLERR, EPOLLHUP
-                state = vc.write
-                if not state.triggered:  # It mostly is: the kernel says so together with all else.
-                    state.triggered = state.polled = True
-                    if not state.queued and (state.enabled or state.urgent):
-                        state.queued = True
-                        handler.write_ready.append(vc)
+        mark(found, self._watched)
         return len(found)
 
     # What the reactor calls.
@@ -215,8 +256,13 @@ class ReactorPollDescriptor:
             self.stop(watch.vc)
 
 
-def make_poll_descriptor(reactor: Any, handler: NetHandler) -> EdgePollDescriptor | ReactorPollDescriptor:
-    """The best one that this system has."""
+PollDescriptor = NetPollDescriptor | EdgePollDescriptor | ReactorPollDescriptor
+
+
+def make_poll_descriptor(reactor: Any, handler: NetHandler) -> PollDescriptor:
+    """The best one for C{reactor} that this system has."""
+    if INetReactor.providedBy(reactor):
+        return NetPollDescriptor(reactor, handler)
     if hasattr(select, "epoll"):
         return EdgePollDescriptor(reactor, handler)
     return ReactorPollDescriptor(reactor, handler)

@@ -41,12 +41,13 @@ from atstls.tls.verify import VerifyPolicy
 from tests.tlssupport import issue
 
 REACTORS = [
+    "atstls.net.reactor.NetReactor",
     "twisted.internet.epollreactor.EPollReactor",
     "twisted.internet.pollreactor.PollReactor",
     "twisted.internet.selectreactor.SelectReactor",
     "twisted.internet.test.reactormixins.AsyncioSelectorReactor",
 ]
-"""Those that a UNIX system has without more libraries."""
+"""Ours, and those that a UNIX system has without more libraries."""
 
 LOCALHOST = ("localhost", "127.0.0.1", "::1")
 

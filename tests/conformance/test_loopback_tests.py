@@ -150,6 +150,10 @@ class OtherReactorsTests(SynchronousTestCase):
         self.assertEqual(0, done.returncode, done.stdout)
         self.assertRegex(done.stdout, r"PASSED \((skips=2, )?successes=\d\d+\)")
 
+    def test_ours(self) -> None:
+        """Our own."""
+        self.run_on("atstls")
+
     def test_poll(self) -> None:
         """poll()."""
         self.run_on("poll")

@@ -98,7 +98,7 @@ class StartTests(EdgeTestCase):
 
     def test_every_reactor(self) -> None:
         """Whichever reactor twistd is told to use, there is an answer."""
-        for reactor in ("epoll", "poll", "select", "asyncio"):
+        for reactor in ("atstls", "epoll", "poll", "select", "asyncio"):
             edge = self.start(HTTPS, twistd=("-n", "--pidfile=", f"--reactor={reactor}"))
             self.assertEqual("2 200", self.curl(edge.port(), "--http2")[0], reactor)
             edge.send(signal.SIGTERM)

@@ -147,7 +147,7 @@ class TwistdWebTests(EdgeTestCase):
 
     def test_every_reactor(self) -> None:
         """Whichever reactor twistd is told to use."""
-        for reactor in ("epoll", "poll", "select", "asyncio"):
+        for reactor in ("atstls", "epoll", "poll", "select", "asyncio"):
             process = self.web("privateKey=www.key:certKey=www.pem", f"--reactor={reactor}")
             self.both_versions(self.port(process))
             self._stop(process)
