@@ -12,6 +12,7 @@ from typing import Any
 from twisted.application.reactors import getReactorTypes
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -21,7 +22,7 @@ from atstls.eventsystem.iobuffer import IOBufferReader, new_empty_MIOBuffer
 from atstls.eventsystem.vio import INT64_MAX
 from atstls.interfaces import INetReactor, IPollDescriptor
 from atstls.net.handler import NetHandler
-from atstls.net.poll import NetPollDescriptor, make_poll_descriptor
+from atstls.net.poll import WAKE_SECONDS, NetPollDescriptor, make_poll_descriptor
 from atstls.net.unixvc import UnixNetVConnection
 from tests.support import RecordingContinuation, unix_pair
 
@@ -109,6 +110,39 @@ class NetReactorTests(SynchronousTestCase):
         self.assertEqual((["READ_READY"], b"a connection"), (cont.events, reader.read()))
         self.assertEqual([b"a reader"], heard)
         self.assertEqual((True, False), (vc.write.triggered, vc.read.triggered))
+
+    def order_of_calls(self, seconds: float) -> str:
+        """
+        Two connections, C{a} and C{b}, and somebody else, C{x}, have news; by that C{c} and C{d} get some, and so on.
+
+        @param seconds: how long each takes.
+        @return: who was called when.
+        """
+        clock = Clock()
+        self.patch(reactor_module, "monotonic", clock.seconds)
+        pairs = {letter: self.connection() for letter in "abcdef"}
+        next_ones = {"b": "cd", "d": "ef"}
+        order: list[str] = []
+
+        def heard(letter: str) -> None:
+            order.append(letter)
+            clock.advance(seconds)
+            for other in next_ones.get(letter, ""):
+                pairs[other][1].send(b"x")
+
+        for letter, (vc, _) in pairs.items():
+            self.reading(vc, {VC_EVENT_READ_READY: lambda vio, letter=letter: heard(letter)})
+        _, theirs = self.foreign(lambda data: heard("x"))
+        self.reactor.doIteration(0)
+        for peer in (theirs, pairs["a"][1], pairs["b"][1]):
+            peer.send(b"x")
+        self.reactor.doIteration(None)
+        return "".join(order)
+
+    def test_those_who_have_news_go_first(self) -> None:
+        """Where several connections had some, all are asked again before anybody else is called; but not for long."""
+        self.assertEqual("abcdefx", self.order_of_calls(0))
+        self.assertEqual("abcdx", self.order_of_calls(WAKE_SECONDS / 2))
 
     def test_waits_for_as_long_as_it_is_told(self) -> None:
         """Nobody has news: it comes back when the time is up, and nobody is called."""

@@ -12,6 +12,7 @@ C{twistd --reactor=atstls}, or from L{install}.
 Source: C{twisted.internet.epollreactor}; ATS C{NetHandler::waitForActivity}, which waits for all in one call as well.
 """
 
+from time import monotonic
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
@@ -20,7 +21,7 @@ from twisted.python import log
 from zope.interface import implementer
 
 from atstls.interfaces import INetReactor
-from atstls.net.poll import EVENTS_A_POLL, mark
+from atstls.net.poll import EVENTS_A_POLL, WAKE_SECONDS, mark
 
 
 @implementer(INetReactor)
@@ -38,11 +39,27 @@ class NetReactor(EPollReactor):
         return self._poller
 
     def doPoll(self, timeout: float | None) -> None:  # noqa: N802
-        """Wait for news, for C{timeout} seconds (C{None}: for ever), and deal with them."""
-        others = mark(self._poller.poll(-1 if timeout is None else timeout, EVENTS_A_POLL), self.watched)
-        for handler in tuple(self.net_handlers):
-            if handler.read_ready or handler.write_ready:
-                handler.run()
+        """
+        Wait for news, for C{timeout} seconds (C{None}: for ever), and deal with them.
+
+        Connections first, and again those that have got news meanwhile, where there were several: so those who come in
+        are let in together, and what is done for one of them is done for the next while its code is at hand.
+        """
+        wait = -1 if timeout is None else timeout
+        until = 0.0
+        while True:
+            found = self._poller.poll(wait, EVENTS_A_POLL)
+            others = mark(found, self.watched)
+            for handler in tuple(self.net_handlers):
+                if handler.read_ready or handler.write_ready:
+                    handler.run()
+            if len(found) - len(others) < 2:
+                break
+            now = monotonic()
+            until = until or now + WAKE_SECONDS
+            if now >= until:
+                break
+            wait = 0
         for fd, event in others:
             selectable = self._selectables.get(fd)
             if selectable is not None:  # else one before it was the end of it
