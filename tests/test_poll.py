@@ -269,35 +269,43 @@ class EdgePollTests(SynchronousTestCase):
         for peer in peers:
             peer.close()
 
-    def chain(self, first: int, seconds: float = 0.0) -> list[int]:
+    def chain(self, sizes: tuple[int, ...], seconds: float = 0.0) -> list[int]:
         """
-        Connections of which C{first} have news at once, and each next one gets some while the one before is read.
+        Connections in groups of C{sizes}: the first has news at once, each other while the last of the one before is
+        read.
 
         @param seconds: how long it takes to read one.
         @return: which were read in one wake.
         """
         self.handler.set_poll(self.poll, tell_rest=False)
-        pairs = [unix_pair() for _ in range(first + 8)]
+        numbers = iter(range(sum(sizes)))
+        groups = [[next(numbers) for _ in range(size)] for size in sizes]
+        pairs = [unix_pair() for _ in range(sum(sizes))]
         read: list[int] = []
 
-        def taken(number: int) -> None:
+        def give_news() -> None:
+            for number in groups.pop(0):
+                pairs[number][1].send(b"x")
+
+        def taken(number: int, last: bool) -> None:
             read.append(number)
             self.reactor.advance(seconds)
-            if first - 1 <= number < len(pairs) - 1:
-                pairs[number + 1][1].send(b"x")
+            if last and groups:
+                give_news()
 
         vcs = []
-        for number, (ours, _theirs) in enumerate(pairs):
-            vc = UnixNetVConnection(self.handler)
-            vc.start(ours)
-            buffer = new_empty_MIOBuffer(5)
-            buffer.alloc_reader()
-            cont = RecordingContinuation({VC_EVENT_READ_READY: lambda vio, number=number: taken(number)})
-            vc.do_io_read(cont, INT64_MAX, buffer)
-            vcs.append(vc)
+        for group in groups:
+            for number in group:
+                vc = UnixNetVConnection(self.handler)
+                vc.start(pairs[number][0])
+                buffer = new_empty_MIOBuffer(5)
+                buffer.alloc_reader()
+                last = number == group[-1]
+                step = {VC_EVENT_READ_READY: lambda vio, number=number, last=last: taken(number, last)}
+                vc.do_io_read(RecordingContinuation(step), INT64_MAX, buffer)
+                vcs.append(vc)
         self.reactor.settle()
-        for _, theirs in pairs[:first]:
-            theirs.send(b"x")
+        give_news()
         self.poll.doRead()
         for vc in vcs:
             vc.do_io_close()
@@ -307,15 +315,16 @@ class EdgePollTests(SynchronousTestCase):
 
     def test_asked_again(self) -> None:
         """Where several had news, that of others, which came meanwhile, is served before the reactor has its say."""
-        self.assertEqual([0, 1, 2], self.chain(2))
+        self.assertEqual([0, 1, 2], self.chain((2, 1, 1)))
+        self.assertEqual([0, 1, 2, 3, 4, 5], self.chain((2, 2, 2)))
 
     def test_not_asked_again_for_one(self) -> None:
         """One alone has no more to say before it is answered."""
-        self.assertEqual([0], self.chain(1))
+        self.assertEqual([0], self.chain((1, 1)))
 
     def test_not_asked_again_for_long(self) -> None:
         """Timers and other descriptors do not wait until there is no news any more."""
-        self.assertEqual([0, 1], self.chain(2, WAKE_SECONDS))
+        self.assertEqual([0, 1, 2, 3], self.chain((2, 2, 2), WAKE_SECONDS / 2))
 
     def test_closed_while_it_is_asked(self) -> None:
         """The last to be served may be the last of all, and have it closed: then nobody is asked any more."""

@@ -374,27 +374,28 @@ class IOBufferReader:
 
         @raise LocalError: there are not so many.
         """
+        block = self.block
+        buffer = self.buffer
+        sole = buffer.sole is self
+        if sole and count == self.avail:
+            self.avail = 0
+            self.block = buffer.tail = None
+            while block is not None:
+                following = block.next
+                if following is None:
+                    # The rule, for one block: give_block(), in place.
+                    pool = block.pool
+                    if pool is not None and len(pool) * block.size < POOLED_BYTES:
+                        block.start = block.end = 0
+                        pool.append(block)
+                    return
+                give_block(block)
+                block = following
+            return
         avail = self.avail - count
         if avail < 0 or count < 0:
             raise LocalError(f"cannot consume {count} of {self.avail} bytes")
         self.avail = avail
-        buffer = self.buffer
-        sole = buffer.sole is self
-        block = self.block
-        if sole and not avail:
-            self.block = buffer.tail = None
-            if block is not None and block.next is None:
-                # The rule, for one block: give_block(), in place.
-                pool = block.pool
-                if pool is not None and len(pool) * block.size < POOLED_BYTES:
-                    block.start = block.end = 0
-                    pool.append(block)
-                return
-            while block is not None:
-                following = block.next
-                give_block(block)
-                block = following
-            return
         if block is None:
             return
         offset = self.offset + count

@@ -30,11 +30,11 @@ from atstls.net.unixvc import PEER_ENDED, PEER_LOST, PEER_URGENT
 
 EVENTS_A_POLL: Final = 512
 
-POLLS_A_WAKE: Final = 8
-"""Looks at the kernel's news before the reactor has its say again, which costs as much as serving a request."""
-
 WAKE_SECONDS: Final = 0.01
-"""After so long there is no other look, so that timers, and descriptors that are not ours, do not wait."""
+"""
+For how long the kernel is asked again for news of connections before all else has its turn: timers, and descriptors
+that are not ours.  To go back to the reactor costs as much as to serve a request.
+"""
 
 
 # EPOLLPRI: a read ends short where TCP has urgent data, and more may stand behind.  (0 where there is no epoll.)
@@ -153,12 +153,16 @@ class EdgePollDescriptor(_EpollSet):
         It is asked again at once when there were several who had news: while they were served there will be others.
         """
         handler = self.handler
-        until = handler.seconds() + WAKE_SECONDS
-        for _ in range(POLLS_A_WAKE):
+        until = 0.0
+        while True:
             found = self.poll()
             if found:
                 handler.run()
-            if found < 2 or self.epoll.closed or handler.seconds() > until:
+            if found < 2 or self.epoll.closed:
+                return
+            now = handler.seconds()
+            until = until or now + WAKE_SECONDS
+            if now >= until:
                 return
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802

@@ -423,8 +423,9 @@ class NetVCTransport:
             block = buffer.tail or buffer.write_block()
             if block is not None and block.size - block.end >= size:
                 end = block.end
-                block.memory[end : end + size] = data
-                buffer.fill(size)
+                block.end = until = end + size
+                block.memory[end:until] = data
+                self._out.avail += size
             else:
                 buffer.write(data)
         else:
@@ -458,8 +459,8 @@ class NetVCTransport:
     def _written(self) -> None:
         vio = self._write_vio
         vio.nbytes = vio.ndone + self._out.avail  # vio.done()
-        if not vio.enabled:
-            self.vc.reenable(vio)
+        if not (vio.enabled or vio.disabled or self.vc.closed):
+            self.vc._enable(vio)  # vio.reenable(): protocols write in the thread of their reactor
         if self.producer is not None:
             self._pause_producer()
 
