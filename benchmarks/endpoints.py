@@ -4,6 +4,7 @@ What TLS costs an application on Twisted: the same servers over C{atstls:} endpo
     python benchmarks/endpoints.py                  all of it, some minutes
     python benchmarks/endpoints.py --work message,messages --rounds 9
     python benchmarks/endpoints.py --rounds 1 --seconds 1 --mib 64 --idle 300
+    python benchmarks/endpoints.py --reactor atstls    both on our own reactor
 
 Measured as in edge.py: the CPU time of the server's own process and its memory, the two in turn, the median of all
 rounds.  The clients and what they do are the same programs.  Behind the table stands the ratio for each kind of work,
@@ -11,6 +12,7 @@ and what it should be at most.
 """
 
 import argparse
+import select
 import sys
 from functools import partial
 from pathlib import Path
@@ -40,12 +42,15 @@ GOALS = {
 ENDPOINT_WORK = {name: WORK[name] for name in ("idle", "bulk", "upload", "page", "conn", "request", "lone")} | ECHO
 
 
-def start(kind: str, lab: Lab) -> Running:
-    """The three servers, in one process."""
+REACTOR = "epoll" if hasattr(select, "epoll") else "default"
+
+
+def start(kind: str, lab: Lab, reactor: str = REACTOR) -> Running:
+    """The three servers, in one process, on a reactor that C{twistd --reactor} knows by that name."""
     doors = {"web": Door(free_port(), WEB), "sink": Door(free_port(), SINK), "echo": Door(free_port(), WEB)}
     ports = [str(door.port) for door in doors.values()]
     program = str(ROOT / "benchmarks" / "servers.py")
-    process = lab.spawn(sys.executable, program, kind, lab.cert, lab.key, str(lab.mib), *ports)
+    process = lab.spawn(sys.executable, program, kind, reactor, lab.cert, lab.key, str(lab.mib), *ports)
     wait_for(process, *(door.port for door in doors.values()))
     return Running(kind, (process,), doors)
 
@@ -76,6 +81,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of requests, each time; 3")
     parser.add_argument("--mib", type=int, default=256, metavar="M", help="length of a download or an upload; 256")
     parser.add_argument("--idle", type=int, default=1000, metavar="N", help="silent connections; 1000")
+    parser.add_argument("--reactor", default=REACTOR, metavar="NAME", help=f"of both servers, as for twistd; {REACTOR}")
     parser.add_argument("--pure", action="store_true", help="no wrk in front, though it is here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     return parser
@@ -88,7 +94,8 @@ def main(argv: list[str] | None = None) -> int:
         tell("there is no /proc/PID/schedstat here")
         return 1
     options = Options(seconds=args.seconds, mib=args.mib, idle=args.idle, pure=args.pure)
-    report = measure(args.work, [PEER], args.rounds, options, START, ENDPOINT_WORK)
+    starts = {kind: partial(start, reactor=args.reactor) for kind, start in START.items()}
+    report = measure(args.work, [PEER], args.rounds, options, starts, ENDPOINT_WORK)
     print(report.table())
     print(f"\nof {PEER}'s CPU time:\n{verdict(report)}")
     if args.json is not None:

@@ -1,17 +1,18 @@
 """
-servers.py atstls|twisted CERT KEY MIB SITE SINK ECHO: three servers of Twisted's over TLS, on the ports of those names.
+servers.py atstls|twisted REACTOR CERT KEY MIB SITE SINK ECHO: three servers of Twisted's over TLS, on the ports of
+those names.
 
-They are the same, and so is the reactor; what differs is the first word of the endpoint strings, C{atstls:} or C{ssl:}.
-The site is C{twisted.web}'s, with C{/1k} and C{/100k} from memory and C{/big} from a file.  The sink counts what is
-uploaded.  The echo sends back what comes.
+They are the same, and so is the reactor, one that C{twistd --reactor} knows; what differs is the first word of the
+endpoint strings, C{atstls:} or C{ssl:}.  The site is C{twisted.web}'s, with C{/1k} and C{/100k} from memory and
+C{/big} from a file.  The sink counts what is uploaded.  The echo sends back what comes.
 """
 
-import contextlib
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from twisted.application.reactors import installReactor
 from twisted.internet import endpoints
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol
@@ -99,12 +100,9 @@ def site(mib: int) -> Site:
     return QuietSite(root)
 
 
-def main(kind: str, cert: str, key: str, mib: str, *ports: str) -> None:
+def main(kind: str, reactor_name: str, cert: str, key: str, mib: str, *ports: str) -> None:
     """Serve until the process is ended."""
-    with contextlib.suppress(ImportError):
-        from twisted.internet import epollreactor
-
-        epollreactor.install()
+    installReactor(reactor_name)
     from twisted.internet import reactor
 
     word = {"atstls": "atstls", "twisted": "ssl"}[kind]
