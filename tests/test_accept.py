@@ -209,6 +209,19 @@ class AcceptTests(OverBothPolls):
         self.assertEqual(client.getsockname()[:2], self.cont.given[0].get_remote_addr())
         self.assertEqual("::1", self.cont.given[0].get_local_addr()[0])
 
+    def test_our_address(self) -> None:
+        """Where a client has come to is what its socket says, also where the port is for all addresses."""
+        hosts = ["127.0.0.1", "", *(["::1", "::"] if socket.has_ipv6 else [])]
+        for number, host in enumerate(hosts):
+            accept = self.listen(AcceptOptions(local_ip=host))
+            port = self.host_of(accept).port
+            self.keep(socket.create_connection((host if host not in ("", "::") else "localhost", port)))
+            self.reactor.turn_until(lambda number=number: len(self.cont.given) > number)
+            vc = self.cont.given[number]
+            self.assertEqual(vc.socket.getsockname()[:2], vc.get_local_addr())
+            accept.cancel()
+            vc.do_io_close()
+
     def test_unix_socket(self) -> None:
         """The same over a UNIX socket, whose file is gone afterwards."""
         path = self.mktemp()

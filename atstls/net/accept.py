@@ -16,6 +16,7 @@ Source: seed, "SSLNetAccept"; behaviour 1.11 and N090 to N095; ATS C{UnixNetAcce
 """
 
 import errno
+import ipaddress
 import os
 import socket
 from collections.abc import Callable
@@ -35,7 +36,7 @@ from atstls.events import (
 )
 from atstls.eventsystem.continuation import Action
 from atstls.interfaces import IContinuation, INetAccept
-from atstls.net.connection import AcceptOptions, apply_accept_options, named
+from atstls.net.connection import AcceptOptions, Address, apply_accept_options, named
 from atstls.net.farewell import FAREWELLS_AT_ONCE, Farewell
 from atstls.net.handler import NetHandler
 from atstls.net.throttle import Throttle
@@ -169,6 +170,7 @@ class NetAccept(Action):
         # One without a limit; the last descriptors are kept by it as well.
         self._throttle = Throttle(0) if options.backdoor else throttle
         self._kind = (socket.AF_INET, socket.SOCK_STREAM)
+        self._local: Address | None = None
         self._reserve: Any = None
         self._out_of_descriptors = False
         self._resting: Any = None
@@ -213,10 +215,18 @@ class NetAccept(Action):
         self._kind = (port.socket.family, port.socket.type)
         if port.socket.family != socket.AF_UNIX:
             self.nh.ports.add(port.getHost().port)
+        self._local = self._address_of_all()
         counters.accepts_currently_open += 1
         self._keep_reserve()
         if self.options.f_callback_on_open:
             self.continuation.handle_event(NET_EVENT_ACCEPT_SUCCEED, self)
+
+    def _address_of_all(self) -> Address | None:
+        """Where those are who come in, if that can be said beforehand: the port is bound to one address of ours."""
+        address = named(self.port.socket.getsockname())
+        if self.options.f_inbound_transparent or not isinstance(address, tuple):
+            return None
+        return None if ipaddress.ip_address(address[0].partition("%")[0]).is_unspecified else address
 
     def _make_port(self) -> Any:
         options = self.options
@@ -324,6 +334,8 @@ class NetAccept(Action):
             vc = self._allocate(self)
             if defer:
                 vc.read.triggered = vc.read.polled = True  # Its first bytes are there.
+            if self._local is not None:
+                vc.set_local_addr(self._local)  # It need not be asked for.
             vc.start(sock, named(address) if isinstance(address, tuple) else "")
         except Exception as exc:
             sock.close()
