@@ -4,7 +4,7 @@ Tests for L{atstls.tls.clienthello}.
 
 import gc
 from collections.abc import Callable, Iterable
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any
 
 from hypothesis import given, settings
@@ -394,6 +394,14 @@ class LimitTests(HelloTestCase):
         for _ in range(2):
             self.assertRaises(BadClientHello, parse_hello, make_hello(server_name(b"")))
         self.assertEqual(0, remembered.cache_info().currsize)
+
+    def test_shuffled_extensions_are_remembered_as_one(self) -> None:
+        """A browser that shuffles its extensions says the same each time, and what was read in them is kept once."""
+        extensions = [server_name(b"a.example"), (16, b"\x00\x03\x02h2"), (43, b"\x02\x03\x04"), (PADDING, b"xyz")]
+        clienthello._read_extensions.cache_clear()
+        for order in permutations(extensions):
+            self.assertEqual("a.example", self.parsed(*order).server_name)
+        self.assertEqual(1, clienthello._read_extensions.cache_info().currsize)
 
     def test_layouts_are_bounded(self) -> None:
         """Nor does who lays out each of his hellos in another way, or in many extensions."""

@@ -144,6 +144,29 @@ class NetReactorTests(SynchronousTestCase):
         self.assertEqual("abcdefx", self.order_of_calls(0))
         self.assertEqual("abcdx", self.order_of_calls(WAKE_SECONDS / 2))
 
+    def test_many_who_never_stop(self) -> None:
+        """Connections that always have more news than one call can tell keep nobody else from being called."""
+        clock = Clock()
+        self.patch(reactor_module, "monotonic", clock.seconds)
+        self.patch(reactor_module, "EVENTS_A_POLL", 3)
+        heard: list[bytes] = []
+        _, theirs = self.foreign(heard.append)
+        theirs.send(b"x")
+
+        def again(reader: IOBufferReader, peer: socket.socket) -> None:
+            reader.read()
+            clock.advance(WAKE_SECONDS)
+            peer.send(b"x")
+
+        for _ in range(5):
+            vc, peer = self.connection()
+            cont, reader = self.reading(vc)
+            cont.script[VC_EVENT_READ_READY] = lambda vio, reader=reader, peer=peer: again(reader, peer)
+            peer.send(b"x")
+        for _ in range(10):
+            self.reactor.doIteration(0)
+        self.assertEqual([b"x"], heard)
+
     def test_waits_for_as_long_as_it_is_told(self) -> None:
         """Nobody has news: it comes back when the time is up, and nobody is called."""
         vc, _ = self.connection()

@@ -147,6 +147,21 @@ class PlainPeer:
 Script = dict[str, Callable[["Recorder"], object]]
 
 
+class CountingSocket:
+    """A connection's socket that tells how much it was given at a time."""
+
+    def __init__(self, sock: socket.socket, sent: list[int]) -> None:
+        self._sock = sock
+        self._sent = sent
+
+    def send(self, data: Any) -> int:
+        self._sent.append(len(data))
+        return self._sock.send(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
 class Recorder(Protocol):
     """
     Takes notes of what a transport tells it, and does what the test scripted.
@@ -963,6 +978,62 @@ class WritingTests(TransportCase):
         protocol.call("loseConnection")
         self.run_peers()
         self.assertEqual(["made", "lost"], protocol.log)
+
+    def test_the_end_goes_out_with_the_last_bytes(self) -> None:
+        """Over TLS the last bytes and close_notify are one call of the system."""
+        protocol, transport, peer = self.speak()
+        self.run_peers()
+        sent: list[int] = []
+        transport.vc.socket = CountingSocket(transport.vc.socket, sent)
+        protocol.call("write", b"good ")
+        protocol.call("write", b"bye")
+        protocol.call("loseConnection")
+        self.run_peers()
+        self.assertEqual((b"good bye", "close_notify", 1), (peer.plain, peer.end, len(sent)))
+        self.assert_lost(protocol, ConnectionDone)
+
+    def test_a_reason_for_each(self) -> None:
+        """Nobody shares the reason of an end in order: who raises it leaves his frames in it."""
+        reasons = []
+        for _ in range(2):
+            protocol, _, _ = self.speak()
+            protocol.call("loseConnection")
+            self.run_peers()
+            reasons.append(protocol.reason.value)
+        self.assertIsNot(*reasons)
+
+    def test_producer_before_the_end_is_said(self) -> None:
+        """Who registers while bytes wait may still write, and the end waits for it."""
+        protocol, transport, peer = self.speak()
+        protocol.call("write", b"first ")
+        protocol.call("loseConnection")
+        transport.registerProducer(Pusher(transport, b""), True)
+        self.run_peers()
+        self.assertEqual((b"first ", None), (peer.plain, peer.end))
+        protocol.call("write", b"second")
+        protocol.call("unregisterProducer")
+        self.run_peers()
+        self.assertEqual((b"first second", "close_notify"), (peer.plain, peer.end))
+        self.assert_lost(protocol, ConnectionDone)
+
+    def test_producer_after_the_end_was_said(self) -> None:
+        """Over TLS the end may be encrypted already and not yet out: then it is too late, and the producer is told."""
+        protocol, transport, peer = self.speak()
+        peer.paused = True
+        data = bytes(250_000)  # one batch, of which the kernel does not take all
+        protocol.call("write", data)
+        protocol.call("loseConnection")
+        self.run_peers()
+        self.assertTrue(transport.connected)
+        late = Pusher(transport, b"")
+        transport.registerProducer(late, True)
+        self.assertEqual(transport.vc.write_shut, transport.producer is None)
+        if transport.producer is not None:
+            protocol.call("unregisterProducer")
+        peer.paused = False
+        self.run_peers()
+        self.assertEqual((data, "close_notify"), (peer.plain, peer.end))
+        self.assert_lost(protocol, ConnectionDone)
 
     def test_lose_connection_with_nothing_to_send(self) -> None:
         """Closing a silent connection does not call back from within."""

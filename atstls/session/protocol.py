@@ -89,9 +89,6 @@ _BYTES: Final = {bytes}
 CLOSE_SECONDS: Final = 60.0
 """How long a connection that was told to close may be without a byte moving (nginx: send_timeout, 60 s)."""
 
-_DONE: Final = Failure(ConnectionDone())
-"""One for all, as in Twisted's own reactors."""
-
 NORMAL: Final = -1
 """C{do_io_close} for an end in order."""
 
@@ -288,7 +285,7 @@ class NetVCTransport:
                 self.producerPaused = False
                 producer.resumeProducing()
         elif self.disconnecting:
-            self._finish(_DONE, NORMAL)
+            self._finish(Failure(ConnectionDone()), NORMAL)
         elif self._writing is _Writing.ENDING:
             self._writing = _Writing.ENDED
             self.vc.do_io_shutdown(SHUTDOWN_WRITE)
@@ -329,11 +326,11 @@ class NetVCTransport:
             if self._unsent() or (producer is not None and (not self.streamingProducer or self.producerPaused)):
                 self.vc.do_io_read(self, 0, None)  # There is something to be sent yet, and whoever has asked may wait.
             else:
-                self._finish(_DONE, NORMAL)
+                self._finish(Failure(ConnectionDone()), NORMAL)
             return
         protocol = IHalfCloseableProtocol(self.protocol, None)
         if protocol is None:
-            self._finish(_DONE, NORMAL)
+            self._finish(Failure(ConnectionDone()), NORMAL)
             return
         self._reading = _Reading.ENDED
         # No bytes are wanted any more; timeouts are still told.

@@ -410,7 +410,7 @@ def _walk(message: bytes, at: int) -> tuple[tuple[int, ...], tuple[int, ...], tu
     """
     Go from one extension to the next; they begin at C{at} and are the rest of C{message}.
 
-    @return: the types of all, in order; the types of those that we look into, and their bodies.
+    @return: the types of all, in order; the types of those that we look into, as L{_READ} has them; their bodies.
     """
     begin, end = at, len(message)
     headers = []
@@ -427,7 +427,7 @@ def _walk(message: bytes, at: int) -> tuple[tuple[int, ...], tuple[int, ...], tu
         raise BadClientHello("an extension that is there twice", ILLEGAL_PARAMETER)
     if end <= _REMEMBERED_BYTES and len(headers) <= _REMEMBERED_EXTENSIONS:
         _remember_layout((begin, end), tuple(headers))
-    looked_into = tuple(kind for kind in bodies if kind in _READ)
+    looked_into = tuple(kind for kind in _READ if kind in bodies)  # in this order, whoever shuffles them
     return tuple(bodies), looked_into, tuple(map(bodies.__getitem__, looked_into))
 
 

@@ -126,7 +126,7 @@ globals().update(TCP_CASES)
 # These begin in clear and start TLS, or give their own contexts.
 SSL_CASES = cases(test_ssl, "TCP")
 if twisted.version < Version("Twisted", 26, 10, 0):
-    SSL_CASES["ConnectionLostTestsOverTCP"].skip = "it needs OpenSSL.crypto.X509Req, which pyOpenSSL has no more"
+    SSL_CASES["ConnectionLostTestsOverTCP"].skip = "Twisted's own fault: it needs X509Req, which pyOpenSSL has dropped"
 globals().update(SSL_CASES)
 
 
