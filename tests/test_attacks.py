@@ -7,11 +7,14 @@ import socket
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import AccumulatingProtocol
 
 from atstls.errors import HandshakeFailed, PeerError
 from atstls.events import ENET_SSL_FAILED
 from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_4K, MIOBuffer
 from atstls.net.handler import WIRE_BYTES
+from atstls.session.protocol import connect_protocol
 from atstls.ssl.sslvc import BATCH_BYTES, RECEIVE_BYTES, SSLNetVConnection
 from atstls.tls import alerts
 from atstls.tls.engine import BULKY_BYTES
@@ -244,6 +247,22 @@ class KeyUpdateTests(Forging):
         self.write(vc, b"answer")
         self.run_peers(peer)
         self.assertEqual((b"answer", ""), (peer.plain, peer.reason))
+
+    def test_asked_behind_the_end(self) -> None:
+        """Asked when we have said our last word and ended TCP too, we do not answer, and hear the rest all the same."""
+        vc, peer, forger = self.forged()
+        vc.do_io_read(None, 0, None)
+        protocol = AccumulatingProtocol()
+        connect_protocol(vc, protocol).loseConnection()
+        self.run_peers(peer)
+        self.assertEqual("close_notify", peer.end)
+        pieces = (b"one", b"two")
+        one, two = (forger.record(APPLICATION_DATA, piece) + forger.key_update() for piece in pieces)
+        peer.sock.send(one + two + forger.record(ALERT, b"\x01\x00"))
+        self.run_peers(peer)
+        self.assertEqual(b"onetwo", protocol.data)
+        assert protocol.closedReason is not None
+        protocol.closedReason.trap(ConnectionDone)
 
     def flood(self, with_data: bool, count: int = 14000) -> int:
         """

@@ -25,7 +25,7 @@ from atstls.endpoints.settings import HANDSHAKE_SECONDS, LOOK_SECONDS
 from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_128K, BUFFER_SIZE_INDEX_256K, buffer_size
 from atstls.net.cop import LOST_SECONDS
 from atstls.net.handler import TURNS_A_RUN, WIRE_BYTES
-from atstls.session.protocol import CLOSE_SECONDS, HIGH_WATER_BYTES
+from atstls.session.protocol import ANSWER_BYTES, ANSWER_MOST_SECONDS, ANSWER_SECONDS, CLOSE_SECONDS, HIGH_WATER_BYTES
 from atstls.session.splice import COPIED_BYTES, PIPE_BYTES
 from atstls.session.tunnel import HALF_CLOSE_SECONDS
 from atstls.ssl.sslvc import (
@@ -293,14 +293,22 @@ class FigureTests(SynchronousTestCase):
             "expect": (
                 f"{HANDSHAKE_SECONDS:g} seconds, or what ``handshake_timeout_seconds`` says",
                 f"{CLOSE_SECONDS:g} seconds, or the connection's own timeout where",
+                f"{ANSWER_SECONDS:g} seconds of silence, and {ANSWER_MOST_SECONDS:g} in all, or "
+                f"{ANSWER_BYTES >> 20} MiB",
                 f"when the user is gone - {LINGER_SECONDS:g} seconds",
                 f"{HALF_CLOSE_SECONDS:g} seconds, or the connection's own timeout *",
                 f"{EdgeConfig().drain_timeout:g} seconds, or ``drain_seconds``",
                 f"{LOOK_SECONDS:g} seconds",
             ),
-            "moving_from_ssl": (f"Here {HANDSHAKE_SECONDS:g} seconds", f"{CLOSE_SECONDS:g} for a peer that takes"),
+            "moving_from_ssl": (
+                f"Here {HANDSHAKE_SECONDS:g} seconds",
+                f"{CLOSE_SECONDS:g} for a peer that takes",
+                f"{ANSWER_SECONDS:g} seconds of silence, and {ANSWER_MOST_SECONDS:g} in all, for the answer",
+            ),
             "moving_from_txsni": (f"at most {LOOK_SECONDS:g} seconds",),
             "endpoints": (
+                f"silent for {ANSWER_SECONDS:g} seconds, or goes on for {ANSWER_MOST_SECONDS:g} or for "
+                f"{ANSWER_BYTES >> 20} MiB, is given up, and so is one that takes nothing for {CLOSE_SECONDS:g}",
                 f"says nothing for {HANDSHAKE_SECONDS:g} seconds",
                 f"more than {LOOK_SECONDS:g} seconds after",
             ),

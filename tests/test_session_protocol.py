@@ -10,6 +10,7 @@ import socket
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import h2.config
@@ -53,6 +54,9 @@ from atstls.interfaces import IContinuation, ISessionAccept
 from atstls.net.cop import InactivityCop
 from atstls.net.unixvc import UnixNetVConnection
 from atstls.session.protocol import (
+    ANSWER_BYTES,
+    ANSWER_MOST_SECONDS,
+    ANSWER_SECONDS,
     CLOSE_SECONDS,
     HIGH_WATER_BYTES,
     LARGE_BYTES,
@@ -302,8 +306,8 @@ class TransportCase(OverTLS):
         super().setUp()
         self.plain_peers: list[PlainPeer] = []
 
-    def run_peers(self, *peers: Any, turns: int = 20000) -> None:
-        super().run_peers(*(peers or (*self.peers, *self.plain_peers)), turns=turns)
+    def run_peers(self, *peers: Any, turns: int = 20000, until: Any = None) -> None:
+        super().run_peers(*(peers or (*self.peers, *self.plain_peers)), turns=turns, until=until)
 
     def joined(
         self, pair: tuple[socket.socket, socket.socket] | None = None, **more: Any
@@ -316,6 +320,7 @@ class TransportCase(OverTLS):
             return vc, peer
         tls, tls_peer, _ = self.established(pair=pair, **more)
         tls.do_io_read(None, 0, None)
+        tls_peer.answers = True
         return tls, tls_peer
 
     def speak(
@@ -557,6 +562,7 @@ class TLSFactsTests(OverTLS):
         self.assertIs(TLSFailed, type(protocol.reason.value))
         self.assertTrue(protocol.reason.check(ConnectionLost), "what Twisted's users catch")
         self.assertTrue(protocol.reason.check(SSL.Error), "what users of Twisted's TLS catch")
+        self.assertEqual([("SSL routines", "", str(vc.error))], protocol.reason.value.args[0], "what they look into")
         self.assertIn(str(vc.error), str(protocol.reason.value))
         self.assertIs(vc.error, protocol.reason.value.__cause__)
 
@@ -587,6 +593,8 @@ class TLSFactsTests(OverTLS):
         peer.paused = False
         self.run_peers()
         self.assertEqual((data, "close_notify"), (peer.plain, peer.end))
+        peer.shutdown()
+        self.run_peers()
         self.assertIs(ConnectionDone, type(protocol.reason.value))
 
     def test_written_while_ciphertext_waits(self) -> None:
@@ -605,6 +613,142 @@ class TLSFactsTests(OverTLS):
 
 
 globals().update(TLSFactsTests.make_test_case_classes())
+
+
+class AnswerTests(TransportCase):
+    """What follows when a protocol has closed and all is said: the peer's own end."""
+
+    versions = VERSIONS
+
+    def awaits_answer(self) -> tuple[Any, Any, Any]:
+        """A protocol that has closed, and a peer that knows it and does not answer."""
+        protocol, transport, peer = self.speak(pair=tcp_pair())
+        peer.answers = False
+        protocol.call("write", b"good bye")
+        protocol.call("loseConnection")
+        self.run_peers(until=lambda: peer.fin)
+        self.assertEqual((b"good bye", "close_notify"), (peer.plain, peer.end))
+        self.assertEqual(["made"], protocol.log)
+        return protocol, transport, peer
+
+    def test_bytes_before_the_answer(self) -> None:
+        """The protocol gets what the peer says before its own close_notify, and then the end."""
+        protocol, _, peer = self.awaits_answer()
+        peer.write(MUCH[:1000000])
+        peer.shutdown()
+        self.run_peers(until=lambda: protocol.reason)
+        self.assertEqual(MUCH[:1000000], protocol.data)
+        self.assert_lost(protocol, ConnectionDone)
+
+    def test_no_answer(self) -> None:
+        """A peer that never answers is not waited for for long (twisted#7926)."""
+        protocol, _, _peer = self.awaits_answer()
+        self.late(ANSWER_SECONDS - 1)
+        self.assertEqual(["made"], protocol.log)
+        self.late(2)
+        self.assert_lost(protocol, ConnectionDone)
+
+    def test_no_end_of_it(self) -> None:
+        """A peer that goes on and on is not waited for for ever."""
+        protocol, _, peer = self.awaits_answer()
+        for second in range(int(ANSWER_MOST_SECONDS) - 1):
+            peer.write(b"x")
+            self.run_peers(until=lambda second=second: len(protocol.data) > second)  # type: ignore[misc]
+            self.late(1)
+        self.assertIsNone(protocol.reason)
+        self.late(2)
+        self.assert_lost(protocol, ConnectionDone)
+
+    def test_too_much_of_it(self) -> None:
+        """Nor one that sends as fast as it can: it hears of the end by a reset."""
+        protocol, _, peer = self.awaits_answer()
+        while not protocol.reason:
+            peer.write(MUCH)
+            self.run_peers(until=lambda: protocol.reason or peer.sent_all)
+        self.assertLess(ANSWER_BYTES - (256 << 10), len(protocol.data))
+        self.assertLessEqual(len(protocol.data), ANSWER_BYTES)
+        self.assert_lost(protocol, ConnectionDone)
+
+    def test_shorter_limits_while_closing(self) -> None:
+        """Limits of the connection's own that are shorter stay."""
+        for limit in ("set_inactivity_timeout", "set_active_timeout"):
+            protocol, transport, peer = self.speak()
+            peer.answers = False
+            getattr(transport.vc, limit)(2)
+            protocol.call("loseConnection")
+            self.run_peers()
+            self.late(3)
+            self.assert_lost(protocol, ConnectionDone)
+
+    def test_other_ends_while_closing(self) -> None:
+        """When all is said, any end of the peer's is one in order: FIN without close_notify, and a reset."""
+        for end in ("fin", "reset"):
+            protocol, _, peer = self.awaits_answer()
+            if end == "fin":
+                peer.send_fin()
+            else:
+                reset(peer.sock)
+                self.peers.remove(peer)
+            self.run_peers(until=lambda protocol=protocol: protocol.reason)  # type: ignore[misc]
+            self.assert_lost(protocol, ConnectionDone)
+
+    def test_the_reactor_stops(self) -> None:
+        """Nor is it lost when the reactor stops before the peer has answered."""
+        protocol, transport, _ = self.awaits_answer()
+        transport.reactor_stops()
+        self.assert_lost(protocol, ConnectionDone)
+
+    def test_the_peer_ends_first(self) -> None:
+        """A peer that ends while a connection is being closed gets what is written, and no more of a producer."""
+        for streaming in (True, False):
+            protocol, transport, peer = self.speak()
+            producer = Pusher(transport, b"") if streaming else Puller(transport, repeat(b"more "))
+            protocol.call("write", b"written")
+            transport.registerProducer(producer, streaming)
+            protocol.call("loseConnection")
+            peer.shutdown()
+            peer.pump()
+            self.run_peers()
+            self.assertIn(b"written", bytes(peer.plain))
+            self.assertEqual("close_notify", peer.end)
+            self.assert_lost(protocol, ConnectionDone)
+            self.assertEqual(1, producer.log.count("stop") if streaming else producer.stopped)  # type: ignore[union-attr]
+
+    def test_pause_while_closing(self) -> None:
+        """Who has closed and wants no more bytes gets none, and is told of the end."""
+        protocol, _, peer = self.awaits_answer()
+        protocol.call("pauseProducing")
+        protocol.call("resumeProducing")
+        peer.write(MUCH)
+        peer.shutdown()
+        self.run_peers(until=lambda: protocol.reason)
+        self.assertEqual(b"", protocol.data)
+        self.assert_lost(protocol, ConnectionDone)
+
+    def test_close_while_paused(self) -> None:
+        """A paused transport waits for nobody, and delivers nothing."""
+        protocol, _, peer = self.speak()
+        peer.answers = False
+        protocol.call("pauseProducing")
+        peer.write(b"unheard")
+        self.run_peers()
+        protocol.call("write", b"good bye")
+        protocol.call("loseConnection")
+        self.run_peers()
+        self.assertEqual((b"good bye", b""), (peer.plain, protocol.data))
+        self.assert_lost(protocol, ConnectionDone)
+
+    def test_abort_before_the_answer(self) -> None:
+        """Who does not want to wait for the answer may abort."""
+        protocol, _, peer = self.awaits_answer()
+        peer.write(b"unheard")
+        protocol.call("abortConnection")
+        self.run_peers(until=lambda: protocol.reason)
+        self.assertEqual(b"", protocol.data)
+        self.assert_lost(protocol, ConnectionAborted)
+
+
+globals().update(AnswerTests.make_test_case_classes())
 
 
 class ReadingTests(TransportCase):
@@ -1044,8 +1188,8 @@ class WritingTests(TransportCase):
         self.assert_lost(protocol, ConnectionDone)
         self.assertEqual("close_notify", peer.end)
 
-    def test_no_bytes_while_closing(self) -> None:
-        """Who has closed gets no more bytes, though its own are still going out."""
+    def test_bytes_while_closing(self) -> None:
+        """What comes while the last bytes are going out is delivered over TLS, as in Twisted, and not in clear."""
         protocol, _, peer = self.speak()
         peer.paused = True
         protocol.call("write", MUCH)
@@ -1054,7 +1198,9 @@ class WritingTests(TransportCase):
         self.run_peers()
         peer.paused = False
         self.run_peers()
-        self.assertEqual(["made", "lost"], protocol.log)
+        self.assertEqual(b"" if self.version == "plain" else b"anything else?", protocol.data)
+        self.assertEqual(MUCH, peer.plain)
+        self.assert_lost(protocol, ConnectionDone)
 
     def test_close_waits_for_producer(self) -> None:
         """A producer's bytes are sent before the connection closes, however long it takes."""
@@ -1148,6 +1294,7 @@ class WritingTests(TransportCase):
     def test_lose_write_connection(self) -> None:
         """Half a close: what was written goes first, the peer sees the end, and it can still be heard."""
         protocol, _, peer = self.speak(HalfCloseable())
+        peer.answers = False
         protocol.call("write", MUCH)
         protocol.call("loseWriteConnection")
         protocol.call("loseWriteConnection")
@@ -1159,12 +1306,14 @@ class WritingTests(TransportCase):
         self.assertEqual(b"answer", protocol.data)
         protocol.call("loseConnection")
         self.assertEqual(["made", "write lost", "data"], protocol.log)
+        peer.shutdown()
         self.run_peers()
         self.assert_lost(protocol, ConnectionDone)
 
     def test_lose_write_connection_silently(self) -> None:
         """A protocol that does not ask for it is not told that half a close is done."""
         protocol, _, peer = self.speak()
+        peer.answers = False
         protocol.call("loseWriteConnection")
         self.run_peers()
         self.assertEqual((["made"], "close_notify"), (protocol.log, peer.end))
@@ -1172,6 +1321,7 @@ class WritingTests(TransportCase):
     def test_lose_write_connection_waits_for_producer(self) -> None:
         """Half a close too waits for the producer."""
         protocol, transport, peer = self.speak(HalfCloseable())
+        peer.answers = False
         transport.registerProducer(Pusher(transport, b""), True)
         protocol.call("loseWriteConnection")
         protocol.call("write", b"the producer's")
@@ -1485,14 +1635,15 @@ class FirstBytesTests(TransportCase):
         self.assertEqual([b"first, ", b"second"], protocol.pieces)
 
     def test_closed_before_first_bytes(self) -> None:
-        """A protocol that closes at once never sees them."""
+        """A protocol that closes at once never sees them, unless it speaks TLS and waits for the peer's answer."""
         for ending in ("loseConnection", "abortConnection"):
             protocol = Recorder({"made": lambda p, ending=ending: p.call(ending)})  # type: ignore[misc]
             vc, _ = self.joined()
             reader = self.first(b"first")
             self.assertTrue(self.factory(protocol).accept(vc, reader.buffer, reader))
             self.run_peers()
-            self.assertEqual(["made", "lost"], protocol.log)
+            told = ["made", "data", "lost"] if protocol.transport.listens_to_the_end else ["made", "lost"]
+            self.assertEqual(told if ending == "loseConnection" else ["made", "lost"], protocol.log)
 
     def test_failed_before_first_bytes(self) -> None:
         """Nor does one that fails at once."""

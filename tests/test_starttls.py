@@ -115,7 +115,9 @@ class StartTLSTests(OverTLS):
 
     def peer_of(self, client: bool, sock: socket.socket, **more: Any) -> TLSPeer:
         """The other side of one that is (or is not) the client."""
-        return self.server(sock, **more) if client else self.client(sock, **more)
+        peer = self.server(sock, **more) if client else self.client(sock, **more)
+        peer.answers = True
+        return peer
 
     # In order.
 
@@ -486,6 +488,25 @@ class StartTLSTests(OverTLS):
 
     # Ends.
 
+    def test_methods_that_were_kept(self) -> None:
+        """A method that somebody has kept from before the handshake does the same after it."""
+        for name in ("loseConnection", "abortConnection"):
+            kept = []
+
+            def go(protocol: Recorder, kept: list[Any] = kept, name: str = name) -> None:
+                protocol.call("startTLS", self.server_tls())
+                kept += [getattr(protocol.transport, name), protocol.transport.resumeProducing]
+
+            protocol, sock = self.begin({"made": go})
+            peer = self.peer_of(False, sock)
+            self.run_peers(peer)
+            self.assertIn("handshake", protocol.log)
+            protocol.call("pauseProducing")
+            kept[1]()
+            kept[0]()
+            self.run_peers(peer)
+            self.assertIsInstance(protocol.reason.value, (ConnectionDone, ConnectionAborted))
+
     def test_lose_connection_before_the_handshake(self) -> None:
         """With nothing to say, it ends at once; with something, when that is said."""
         protocol, sock = self.begin()
@@ -498,7 +519,7 @@ class StartTLSTests(OverTLS):
         protocol.call("startTLS", self.server_tls())
         protocol.call("write", b"goodbye")
         protocol.call("loseConnection")
-        peer = self.client(sock)
+        peer = self.peer_of(False, sock)
         self.run_peers(peer)
         self.assertEqual((b"goodbye", "close_notify"), (peer.plain, peer.end))
         self.assertIsInstance(protocol.reason.value, ConnectionDone)
@@ -548,7 +569,7 @@ class StartTLSTests(OverTLS):
         protocol, sock = self.begin()
         protocol.call("startTLS", self.server_tls())
         vc = weakref.ref(protocol.transport.vc)
-        peer = self.client(sock)
+        peer = self.peer_of(False, sock)
         self.run_peers(peer)
         protocol.transport.loseConnection()
         self.run_peers(peer)

@@ -208,6 +208,7 @@ class TLSPeer:
     @ivar fin: whether the other side's TCP end has come.
     @ivar reason: what OpenSSL said was wrong, C{""} for nothing.
     @ivar paused: it does not read.
+    @ivar answers: when it hears close_notify, it says so too.
     @ivar secrets: the keys of the connection, by their names in a key log.
     """
 
@@ -231,6 +232,7 @@ class TLSPeer:
         self.fin = False
         self.reason = ""
         self.paused = False
+        self.answers = False
         self.secrets: dict[str, bytes] = {}
         self.connection = SSL.Connection(context)
         self.connection.set_app_data(self)
@@ -316,6 +318,8 @@ class TLSPeer:
             pass
         except SSL.ZeroReturnError:
             self.end = self.end or "close_notify"
+            if self.answers:
+                self.connection.shutdown()
         except SSL.Error as exc:
             details = exc.args[0] if exc.args else ()
             self.reason = str(details[0][2]) if details and isinstance(details, list) else str(exc)

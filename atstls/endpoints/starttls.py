@@ -287,6 +287,8 @@ class StartedTLSTransport(TLSNetVCTransport):
     _upgrade: _Upgrade | None = None
     _in_clear: Any = None
 
+    # No super() here: who has kept a method of this class may call it when the object is of the next one.
+
     def _upgraded(self, upgrade: _Upgrade, first: bytes) -> None:
         self._upgrade = upgrade
         self._first = first
@@ -321,13 +323,13 @@ class StartedTLSTransport(TLSNetVCTransport):
 
     def resumeProducing(self) -> None:
         """See L{NetVCTransport.resumeProducing<atstls.session.protocol.NetVCTransport.resumeProducing>}."""
-        super().resumeProducing()
-        self._hold_back()
+        TLSNetVCTransport.resumeProducing(self)
+        StartedTLSTransport._hold_back(self)
 
     def loseConnection(self) -> None:
         """See L{NetVCTransport.loseConnection<atstls.session.protocol.NetVCTransport.loseConnection>}."""
-        super().loseConnection()
-        self._hold_back()
+        TLSNetVCTransport.loseConnection(self)
+        StartedTLSTransport._hold_back(self)
 
     def _tell_handshake(self, protocol: IProtocol) -> None:
         """Not when the connection is made: see L{_opened}."""
@@ -343,11 +345,14 @@ class StartedTLSTransport(TLSNetVCTransport):
             self._protocol_failed()
 
     def _unsent(self) -> bool:
-        return self._in_clear is not None or super()._unsent()
+        return self._in_clear is not None or TLSNetVCTransport._unsent(self)
+
+    # As long as the peer has not shaken hands, nothing that it says is for the protocol.
+    _all_is_said = NetVCTransport._all_is_said
 
     def _written(self) -> None:
         if self._in_clear is None:
-            super()._written()
+            TLSNetVCTransport._written(self)
         elif self.producer is not None:
             self._pause_producer()  # What the write VIO has to do is something else.
 
@@ -362,7 +367,7 @@ class StartedTLSTransport(TLSNetVCTransport):
             else:
                 self._begin_tls()
                 return
-        super()._settle()
+        TLSNetVCTransport._settle(self)
 
     def _failed(self) -> None:
         vc = self.vc
@@ -371,7 +376,7 @@ class StartedTLSTransport(TLSNetVCTransport):
             self._out.consume(self._out.avail)
             self._finish(self._why(), NORMAL)
         else:
-            super()._failed()
+            TLSNetVCTransport._failed(self)
 
     def _finish(self, reason: Failure, lerrno: int) -> None:
         in_clear, self._in_clear = self._in_clear, None
@@ -380,7 +385,7 @@ class StartedTLSTransport(TLSNetVCTransport):
                 lerrno = errno.ECONNRESET
             in_clear.dealloc()
         self._upgrade = None
-        super()._finish(reason, lerrno)
+        TLSNetVCTransport._finish(self, reason, lerrno)
 
 
 def transport_for(vc: UnixNetVConnection, protocol: IProtocol, reactor: Any) -> NetVCTransport:

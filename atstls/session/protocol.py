@@ -16,25 +16,28 @@ nothing behind the last.)
 What Twisted promises to protocols, and what C{twisted.internet.tcp} does where the promise is vague, is kept:
 
   - C{connectionLost} comes once, and never from within a call of the protocol's own.
-  - A transport that was told to C{loseConnection} reads no more, sends what it has and waits for its producer.
+  - A transport that was told to C{loseConnection} sends what it has, and waits for its producer.  In clear, what comes
+    meanwhile is thrown away.  Over TLS it is delivered until the peer answers close_notify.
   - C{dataReceived} that raises costs its own connection, and nobody else's.
 
-Three things are stricter.  A close that waits for a peer, or for a producer, without a byte moving is given up after
-L{CLOSE_SECONDS}.  A connection that ends with bytes unsent or by a bug is reset, so that the peer does not take
-it for an end in order.  And a protocol over TLS has its connection when the handshake is done, not before.
+Three things are stricter.  A close has limits: L{CLOSE_SECONDS} without a byte moving while there is something to send,
+then L{ANSWER_SECONDS} of silence, L{ANSWER_MOST_SECONDS} and L{ANSWER_BYTES} until the peer's answer.  A connection
+that ends with bytes unsent or by a bug is reset, so that the peer does not take it for an end in order.  And a protocol
+over TLS has its connection when the handshake is done, not before.
 
 Source: behaviour P04, P05, N131; C{twisted.internet.interfaces}, C{twisted.internet.tcp}, C{twisted.protocols.tls}.
 """
 
 import errno
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
+from service_identity import VerificationError
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, TimeoutError
 from twisted.internet.interfaces import (
@@ -89,6 +92,15 @@ _BYTES: Final = {bytes}
 CLOSE_SECONDS: Final = 60.0
 """How long a connection that was told to close may be without a byte moving (nginx: send_timeout, 60 s)."""
 
+ANSWER_SECONDS: Final = 5.0
+"""How long a peer may be silent before it answers close_notify (nginx: lingering_timeout, 5 s)."""
+
+ANSWER_MOST_SECONDS: Final = 30.0
+"""How long it may go on sending instead (nginx: lingering_time, 30 s)."""
+
+ANSWER_BYTES: Final = 4 << 20
+"""And how much: more than is on its way in TCP when it hears of the end."""
+
 NORMAL: Final = -1
 """C{do_io_close} for an end in order."""
 
@@ -101,13 +113,42 @@ class ConnectionTimedOut(ConnectionLost, TimeoutError):
 
 
 class TLSFailed(ConnectionLost, SSL.Error):
-    """TLS failed, and with it the connection; C{str()} says why.  Also what applications of Twisted's TLS look for."""
+    """
+    TLS failed, and with it the connection; C{str()} says why.
+
+    Also what applications of Twisted's TLS look for, and in C{args} what they find there: a list with a tuple of
+    library, function and reason.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__([("SSL routines", "", reason)])
+        self._reason = reason
+
+    def __str__(self) -> str:
+        return str(ConnectionLost(self._reason))
+
+
+class NotWhoWasMeant(TLSFailed, VerificationError):
+    """
+    The same because the peer's certificate is for somebody else.
+
+    @ivar errors: what did not match, as service-identity says it.
+    """
+
+    def __init__(self, reason: str, errors: Sequence[Any]) -> None:
+        super().__init__(reason)
+        self.errors = errors
 
 
 class _Reading(Enum):
     FLOWING = "flowing"
     PAUSED = "paused"
+    IGNORED = "ignored"
+    """C{loseConnection} was called: what comes is thrown away, but that it ends is noticed."""
     ENDED = "ended"
+
+
+_IGNORED: Final = _Reading.IGNORED
 
 
 class _Writing(Enum):
@@ -154,7 +195,7 @@ class NetVCTransport:
     @ivar protocol: whose transport it is; C{None} after C{connectionLost}.
     @ivar reactor: for C{callLater}.
     @ivar connected: from the beginning to C{connectionLost}.
-    @ivar disconnecting: it was told to close; the protocol gets no more bytes.
+    @ivar disconnecting: it was told to close.
     @ivar disconnected: C{connectionLost} was called, or is about to be.
     @ivar producer: who is registered, or C{None}.
     @ivar streamingProducer: is it a push producer?
@@ -164,6 +205,9 @@ class NetVCTransport:
 
     _log = Logger()
     bufferSize = HIGH_WATER_BYTES  # noqa: N815
+    listens_to_the_end = False
+    """After C{loseConnection}, does the protocol get what still comes?"""
+
     _in_clear: Any = None
     """What is to be sent before TLS begins, where it begins late."""
 
@@ -230,7 +274,7 @@ class NetVCTransport:
 
     def _deliver_first(self) -> None:
         """Bytes that came with the connection go before those that are still to be read."""
-        if self._in.avail and self._reading is _Reading.FLOWING and not self.disconnecting and self.connected:
+        if self._in.avail and self._reading in (_Reading.FLOWING, _IGNORED) and self.connected and not self._aborted:
             self._read_vio.enable()
             self.handle_event(VC_EVENT_READ_READY, self._read_vio)
 
@@ -260,7 +304,7 @@ class NetVCTransport:
                 else:
                     data = reader.memcpy()
                 reader.consume(size)
-                if not self.disconnecting:
+                if self._reading is not _IGNORED:
                     self.protocol.dataReceived(data)  # type: ignore[union-attr]  # there while it is connected
             elif event == VC_EVENT_WRITE_COMPLETE:
                 self._settle()
@@ -285,13 +329,17 @@ class NetVCTransport:
                 self.producerPaused = False
                 producer.resumeProducing()
         elif self.disconnecting:
-            self._finish(Failure(ConnectionDone()), NORMAL)
+            self._all_is_said()
         elif self._writing is _Writing.ENDING:
             self._writing = _Writing.ENDED
             self.vc.do_io_shutdown(SHUTDOWN_WRITE)
             protocol = IHalfCloseableProtocol(self.protocol, None)
             if protocol is not None:
                 protocol.writeConnectionLost()
+
+    def _all_is_said(self) -> None:
+        """C{loseConnection} was called, and nothing is to be sent any more."""
+        self._finish(Failure(ConnectionDone()), NORMAL)
 
     def _settle_later(self) -> None:
         """Nothing follows: let L{_settle} be called when all is sent, not from within this call of the protocol's."""
@@ -306,7 +354,10 @@ class NetVCTransport:
 
     def _ended(self, event: int) -> None:
         vc = self.vc
-        if event == VC_EVENT_EOS:
+        if self._only_listens():
+            # One end is as good as another; also none, which is READ_COMPLETE.
+            self._finish(Failure(ConnectionDone()), NORMAL)
+        elif event == VC_EVENT_EOS:
             if vc.clean_shutdown:
                 self._read_ended()
             else:
@@ -320,9 +371,18 @@ class NetVCTransport:
         else:
             self._failed()
 
+    def _only_listens(self) -> bool:
+        """Is all said, and the end too, so that only the peer's is waited for?"""
+        return self.disconnecting and self._writing is _Writing.ENDED and not self._unsent()
+
     def _read_ended(self) -> None:
         if self.disconnecting:
             producer = self.producer
+            if producer is not None and self.listens_to_the_end:
+                # Who says close_notify has heard enough (RFC 5246 7.2.1), and might never end it otherwise.
+                self.producer = None
+                producer.stopProducing()
+                producer = None
             if self._unsent() or (producer is not None and (not self.streamingProducer or self.producerPaused)):
                 self.vc.do_io_read(self, 0, None)  # There is something to be sent yet, and whoever has asked may wait.
             else:
@@ -351,7 +411,8 @@ class NetVCTransport:
         of_tls = isinstance(error, PeerError) and not isinstance(error, PeerVanished)
         reason: ConnectionLost
         if of_tls and self.vc.lerrno in (ENET_SSL_FAILED, ENET_SSL_CONNECT_FAILED):
-            reason = TLSFailed(words)
+            why = getattr(error, "__cause__", None)
+            reason = NotWhoWasMeant(words, why.errors) if isinstance(why, VerificationError) else TLSFailed(words)
         else:
             reason = ConnectionLost(words)
         reason.__cause__ = error
@@ -365,7 +426,9 @@ class NetVCTransport:
         Where something is unsent, it sees a reset.
         """
         reason = Failure(ConnectionLost("the reactor stops"))
-        if self._unsent():
+        if self._only_listens():
+            self._finish(Failure(ConnectionDone()), NORMAL)
+        elif self._unsent():
             self._finish(reason, errno.ECONNABORTED)
         else:
             self.vc.end_unclean()
@@ -474,14 +537,20 @@ class NetVCTransport:
         """
         Close when all is sent and nobody produces.  C{connectionLost(ConnectionDone)} follows, never from here.
 
-        Bytes that still arrive are thrown away, so that a peer that leaves is noticed.  After L{CLOSE_SECONDS} without
-        a byte it is given up.
+        In clear, and also over TLS where the transport is paused, bytes that still arrive are thrown away, and the
+        descriptor is closed with the last byte.  Over TLS C{dataReceived} goes on until the peer answers close_notify,
+        or L{ANSWER_SECONDS} without a byte, or L{ANSWER_MOST_SECONDS}, or L{ANSWER_BYTES}; if it says so first, the
+        producer is stopped.  A peer that takes nothing for L{CLOSE_SECONDS} while there is something to send is given
+        up.
         """
         if self.disconnecting or not self.connected:
             return
         self.disconnecting = True
         if self._reading is _Reading.PAUSED:
             self._read_vio.enable()
+            self._reading = _IGNORED
+        elif self._reading is _Reading.FLOWING and not self.listens_to_the_end:
+            self._reading = _IGNORED
         vc = self.vc
         if not 0 < vc.get_inactivity_timeout() <= CLOSE_SECONDS:
             vc.set_inactivity_timeout(CLOSE_SECONDS)
@@ -514,6 +583,7 @@ class NetVCTransport:
         if self._aborted or self.disconnected:
             return
         self._aborted = self.disconnecting = True
+        self._reading = _IGNORED
         self._writing = _Writing.ENDED
         self.vc.do_io_close(errno.ECONNABORTED)
         self.reactor.callLater(0, self._finish, Failure(ConnectionAborted()), errno.ECONNABORTED)
@@ -569,18 +639,26 @@ class NetVCTransport:
     # IPushProducer: our reading side produces for the protocol.
 
     def pauseProducing(self) -> None:
-        """No C{dataReceived} until L{resumeProducing}.  Nothing more is read: the peer's sending stalls too."""
-        if self._reading is _Reading.FLOWING and not self.disconnecting:
+        """
+        No C{dataReceived} until L{resumeProducing}.  Nothing more is read: the peer's sending stalls too.
+
+        After L{loseConnection}, no C{dataReceived} at all.
+        """
+        if self._reading is not _Reading.FLOWING:
+            return
+        if self.disconnecting:
+            self._reading = _IGNORED
+        else:
             self._reading = _Reading.PAUSED
             self._read_vio.disable()
 
     def _paused(self) -> bool:
         """Does the protocol want nothing just now?"""
-        return self._reading is _Reading.PAUSED and not self.disconnecting
+        return self._reading is _Reading.PAUSED
 
     def resumeProducing(self) -> None:
         """Read again.  Nothing is delivered from within this call."""
-        if self._reading is not _Reading.PAUSED or self.disconnecting or not self.connected:
+        if self._reading is not _Reading.PAUSED or not self.connected:
             return
         self._reading = _Reading.FLOWING
         if self._in.avail:
@@ -639,6 +717,28 @@ class TLSNetVCTransport(NetVCTransport):
     """The same over TLS.  Who asks C{ISSLTransport.providedBy(transport)} finds that the connection is secure."""
 
     vc: SSLNetVConnection
+
+    listens_to_the_end = True
+
+    def _all_is_said(self) -> None:
+        """
+        Say close_notify, and listen until the peer does.
+
+        What it sent before it heard of the end is not lost; and a reset, which the kernel would answer it with, could
+        overtake our last bytes.
+        """
+        vc = self.vc
+        if self._reading is not _Reading.FLOWING or vc.eos_received:
+            super()._all_is_said()
+            return
+        self._writing = _Writing.ENDED
+        self._read_vio.nbytes = self._read_vio.ndone + ANSWER_BYTES
+        vc.do_io_shutdown(SHUTDOWN_WRITE)
+        vc.end_tcp()
+        if vc.get_inactivity_timeout() > ANSWER_SECONDS:
+            vc.set_inactivity_timeout(ANSWER_SECONDS)
+        if not 0 < vc.get_active_timeout() <= ANSWER_MOST_SECONDS:
+            vc.set_active_timeout(ANSWER_MOST_SECONDS)
 
     def _tell_handshake(self, protocol: IProtocol) -> None:
         if IHandshakeListener.providedBy(protocol):

@@ -1277,6 +1277,15 @@ class SSLNetVConnection(TLSFacts):
             self._leave_session()
             UnixNetVConnection._end_writing(self)
 
+    def end_tcp(self) -> None:
+        """
+        TCP's own end behind close_notify, for a user who only listens: nothing that the peer says is answered any more.
+
+        Not while close_notify itself waits for the kernel; the end of all comes soon enough.
+        """
+        if self.write_shut and self._unsent is None and not self.closed:
+            UnixNetVConnection._end_writing(self)
+
     def _leave(self) -> None:
         """Free it, unless it still has something to send, or an alert that a reset would overtake."""
         if self.socket is None:
