@@ -88,6 +88,9 @@ FAILED: Final = 2
 BORROWED_BYTES: Final = 16 << 10
 """From so much ciphertext on it is cheaper to let OpenSSL read it where it is than to copy it."""
 
+RECORDS_ARE_LONGER_BY: Final = 128
+"""Where what was fed is longer than what was read by less, there may be nothing left: it is worth a look."""
+
 _BROKEN: Final = bytes(5)
 """The header of no record."""
 
@@ -321,6 +324,10 @@ class CffiEngine(Engine):
                     self._fail(error)
                 break
             end += n
+            if end < stop and count - (end - start) < RECORDS_ARE_LONGER_BY:
+                if not _BIO_get_mem_data(borrowed or self._in, _no_data):
+                    self.starved = True  # To be told so by OpenSSL costs more than to read a small record.
+                    break
         if borrowed is not None and not self.starved:
             # The rest waits for room, and the wire is everybody's.
             rest = _ffi.new("unsigned char[]", count)
