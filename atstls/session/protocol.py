@@ -98,8 +98,8 @@ ANSWER_SECONDS: Final = 5.0
 ANSWER_MOST_SECONDS: Final = 30.0
 """How long it may go on sending instead (nginx: lingering_time, 30 s)."""
 
-ANSWER_BYTES: Final = 4 << 20
-"""And how much: more than is on its way in TCP when it hears of the end."""
+ANSWER_BYTES: Final = 1 << 20
+"""And how much: a protocol that is done with its peer may keep all of it, looking for the end of a line."""
 
 NORMAL: Final = -1
 """C{do_io_close} for an end in order."""

@@ -167,6 +167,8 @@ class Wired(Protocol):
         if data:
             self.transport.write(data)
             return 1
+        if self.ours.connected:
+            return done  # TCP's end, behind close_notify: it still listens.
         self._cut()
         self.transport.loseConnection()
         return done
