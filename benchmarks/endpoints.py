@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from benchmarks.candidates import SINK, WEB, Door, Lab, Running, free_port, wait_for  # noqa: E402 (see above)
 from benchmarks.edge import measure, names, tell  # noqa: E402
-from benchmarks.loads import ECHO, WORK, Options  # noqa: E402
+from benchmarks.loads import APPLICATION, WORK, Options  # noqa: E402
 from benchmarks.report import US, Report  # noqa: E402
 
 PEER = "twisted"
@@ -31,6 +31,7 @@ PEER = "twisted"
 GOALS = {
     "bulk": 0.6,
     "upload": 0.6,
+    "put": 0.6,
     "echo": 0.6,
     "message": 0.6,
     "messages": 0.6,
@@ -39,7 +40,8 @@ GOALS = {
 }
 """What our figure should be of the peer's, at most.  A site's requests have none: most of their time is HTTP's."""
 
-ENDPOINT_WORK = {name: WORK[name] for name in ("idle", "bulk", "upload", "page", "conn", "request", "lone")} | ECHO
+_OF_EDGES = ("idle", "bulk", "upload", "page", "conn", "request", "lone")
+ENDPOINT_WORK = {name: WORK[name] for name in _OF_EDGES} | APPLICATION
 
 
 REACTOR = "epoll" if hasattr(select, "epoll") else "default"

@@ -132,14 +132,13 @@ def tunnel(edge: Running, options: Options) -> Figures:
     return {"tunnel": _download(edge, options, "tunnel")}
 
 
-def upload(edge: Running, options: Options) -> Figures:
-    """One long upload."""
-    door, context, buffer = door_of(edge, "sink"), client_context(), room()
+def _upload(edge: Running, options: Options, name: str) -> float:
+    door, context, buffer = door_of(edge, name), client_context(), room()
     size = options.mib << 20
     block = bytes(range(256)) * 1024
     before = edge.cpu_seconds()
     with knock(door, context) as sock:
-        sock.sendall(b"PUT /any HTTP/1.1\r\nHost: any\r\nContent-Length: %d\r\n\r\n" % size)
+        sock.sendall(b"PUT /put HTTP/1.1\r\nHost: any\r\nContent-Length: %d\r\n\r\n" % size)
         for _ in range(size // len(block)):
             sock.sendall(block)
         answer(sock, buffer)
@@ -147,7 +146,17 @@ def upload(edge: Running, options: Options) -> Figures:
     counted = bytes(buffer[:4096]).split(b"\0")[0].rpartition(b"\n")[2]
     if int(counted) != size:
         raise Unfit(f"{int(counted)} of {size} bytes arrived")
-    return {"upload": cpu * 1024 / options.mib}
+    return cpu * 1024 / options.mib
+
+
+def upload(edge: Running, options: Options) -> Figures:
+    """One long upload, to a server that only counts."""
+    return {"upload": _upload(edge, options, "sink")}
+
+
+def put(edge: Running, options: Options) -> Figures:
+    """The same to the server of the downloads, which keeps it until all is there."""
+    return {"put": _upload(edge, options, "web")}
 
 
 # Requests.
@@ -379,13 +388,14 @@ WORK: dict[str, Work] = {
     "crowd": crowd,
 }
 
-ECHO: dict[str, Work] = {
+APPLICATION: dict[str, Work] = {
+    "put": put,
     "echo": echo,
     "message": message,
     "messages": messages,
     "greet": greet,
 }
-"""What is done to a server that sends back what comes."""
+"""What is done to a server that is a program of ours: one that takes uploads, one that sends back what comes."""
 
 FRESH = ("idle", "crowd")
 """Work that begins with a process in which nothing has happened yet: one that has freed memory would show less."""
@@ -394,6 +404,7 @@ UNITS = {
     "idle": "KiB a connection",
     "bulk": "CPU s/GiB",
     "upload": "CPU s/GiB",
+    "put": "CPU s/GiB",
     "page": "CPU µs/100 KiB",
     "conn": "CPU µs/connection",
     "request": "CPU µs/request",
@@ -411,6 +422,7 @@ WORDS = {
     "idle": "silent connections, memory",
     "bulk": "one download",
     "upload": "one upload",
+    "put": "one upload to a Site",
     "page": "100 KiB, 8 connections",
     "conn": "full handshake and 1 KiB",
     "request": "1 KiB, 32 connections",

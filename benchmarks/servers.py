@@ -3,12 +3,13 @@ servers.py atstls|twisted REACTOR CERT KEY MIB SITE SINK ECHO: three servers of 
 those names.
 
 They are the same, and so is the reactor, one that C{twistd --reactor} knows; what differs is the first word of the
-endpoint strings, C{atstls:} or C{ssl:}.  The site is C{twisted.web}'s, with C{/1k} and C{/100k} from memory and
-C{/big} from a file.  The sink counts what is uploaded.  The echo sends back what comes.
+endpoint strings, C{atstls:} or C{ssl:}.  The site is C{twisted.web}'s, with C{/1k} and C{/100k} from memory, C{/big}
+from a file, and C{/put} for uploads.  The sink counts what is uploaded.  The echo sends back what comes.
 """
 
 import re
 import sys
+from os import SEEK_END
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,17 @@ class Body(Resource):
     def render_GET(self, request: Request) -> bytes:  # noqa: N802
         """The page."""
         return self.body
+
+
+class Taken(Resource):
+    """Answers how long an upload was, when all of it is there."""
+
+    isLeaf = True  # noqa: N815 (Twisted's own name)
+
+    def render_PUT(self, request: Request) -> bytes:  # noqa: N802
+        """Its length."""
+        assert request.content is not None
+        return str(request.content.seek(0, SEEK_END)).encode()
 
 
 class QuietSite(Site):
@@ -97,6 +109,7 @@ def site(mib: int) -> Site:
             for _ in range(mib):
                 file.write(BLOCK)
     root.putChild(b"big", File(str(big)))
+    root.putChild(b"put", Taken())
     return QuietSite(root)
 
 

@@ -21,7 +21,7 @@ from atstls.eventsystem.iobuffer import empty_pool, pooled_bytes
 from benchmarks import calls, edge, endpoints, loads
 from benchmarks.calls import Connections, Requests, read_trace, system_calls
 from benchmarks.candidates import PEERS, START, Door, Running
-from benchmarks.loads import ECHO, UNITS, WORDS, WORK, Options, Unfit
+from benchmarks.loads import APPLICATION, UNITS, WORDS, WORK, Options, Unfit
 from benchmarks.report import BEGIN, COLOURS, END, Report, into_readme, kind
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,7 +167,7 @@ class ReportTests(SynchronousTestCase):
 
     def test_everything_has_its_words(self) -> None:
         """No work without a unit, no edge without a colour."""
-        self.assertEqual(set(WORK) | set(ECHO) | {"silence"}, set(UNITS))
+        self.assertEqual(set(WORK) | set(APPLICATION) | {"silence"}, set(UNITS))
         self.assertEqual(set(UNITS), set(WORDS))
         self.assertEqual(set(START), set(COLOURS))
         self.assertLessEqual(set(endpoints.START), set(COLOURS))
@@ -199,7 +199,7 @@ class ProgramTests(SynchronousTestCase):
         if not Path("/proc/self/schedstat").exists():
             self.skipTest("there is no /proc/PID/schedstat")
         kept = Path(self.mktemp())
-        works = ["bulk", "upload", "conn", "echo", "message", "messages", "greet"]
+        works = ["bulk", "upload", "put", "conn", "echo", "message", "messages", "greet"]
         amounts = ["--rounds", "1", "--seconds", "0.1", "--mib", "2", "--pure", "--json", str(kept)]
         done = subprocess.run(
             [sys.executable, str(ROOT / "benchmarks" / "endpoints.py"), *amounts, "--work", ",".join(works)],
