@@ -11,7 +11,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from atstls.errors import HandshakeFailed
-from atstls.eventsystem.iobuffer import IOBufferBlock
+from atstls.eventsystem.iobuffer import NOWHERE, IOBufferBlock
 from atstls.tls import engine
 from atstls.tls.contexts import ServerSettings
 from atstls.tls.engine import (
@@ -45,7 +45,7 @@ def block(data: bytes = b"", size: int = 1 << 16) -> IOBufferBlock:
     """A block with C{data} in it."""
     memory = bytearray(max(size, len(data)))
     memory[: len(data)] = data
-    return IOBufferBlock(memory, None, 0, len(data), len(memory))
+    return IOBufferBlock(memory, NOWHERE, 0, len(data), len(memory))
 
 
 def drained(side: Engine, size: int = 1 << 16) -> bytes:

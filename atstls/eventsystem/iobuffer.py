@@ -17,6 +17,7 @@ back-pressure: who has no room stops reading, and the kernel's window closes.
 Source: behaviour 1.3; ATS C{I_IOBuffer.h}.
 """
 
+from collections import deque
 from typing import Any, Final
 
 from zope.interface import implementer
@@ -54,12 +55,12 @@ class IOBufferBlock:
     @ivar size: where room ends; C{end} == C{size} means full.
     @ivar start: where the readable bytes begin.
     @ivar end: where they end.
-    @ivar pool: where the block goes when it is drained; C{None} for memory that is not ours or that was lent.
+    @ivar pool: where the block goes when it is drained; L{NOWHERE} for memory that is not ours or that was lent.
     """
 
     __slots__ = ("c", "end", "memory", "next", "pool", "size", "start", "view")
 
-    def __init__(self, memory: Any, pool: "list[IOBufferBlock] | None", start: int, end: int, size: int) -> None:
+    def __init__(self, memory: Any, pool: "deque[IOBufferBlock]", start: int, end: int, size: int) -> None:
         self.memory = memory
         self.view = memoryview(memory)
         self.c: Any = None
@@ -70,7 +71,11 @@ class IOBufferBlock:
         self.next: IOBufferBlock | None = None
 
 
-_pools: list[list[IOBufferBlock]] = [[] for _ in range(SIZE_INDEXES)]
+_pools: list[deque[IOBufferBlock]] = [deque(maxlen=POOLED_BYTES // (128 << index)) for index in range(SIZE_INDEXES)]
+"""Of each size, those that were given back; a full pool forgets the one that was not needed for longest."""
+
+NOWHERE: Final[deque[IOBufferBlock]] = deque(maxlen=0)
+"""A pool that keeps nothing."""
 
 
 def take_block(index: int) -> IOBufferBlock:
@@ -84,11 +89,9 @@ def take_block(index: int) -> IOBufferBlock:
 
 def give_block(block: IOBufferBlock) -> None:
     """Nobody reads C{block} any more."""
-    pool = block.pool
-    if pool is not None and len(pool) * block.size < POOLED_BYTES:
-        block.start = block.end = 0
-        block.next = None
-        pool.append(block)
+    block.start = block.end = 0
+    block.next = None
+    block.pool.append(block)
 
 
 def pooled_bytes() -> int:
@@ -290,7 +293,7 @@ class MIOBuffer:
     def append(self, data: bytes) -> None:
         """Make C{data} itself the next block, without copying it.  For pieces so large that a copy is worth saving."""
         if data:
-            self._append_filled(IOBufferBlock(data, None, 0, len(data), len(data)))
+            self._append_filled(IOBufferBlock(data, NOWHERE, 0, len(data), len(data)))
 
     def _append_filled(self, block: IOBufferBlock) -> None:
         self._append(block)
@@ -311,8 +314,8 @@ class MIOBuffer:
                 assert block is not None
                 at += block.start
                 continue
-            block.pool = None
-            clone = IOBufferBlock(block.memory, None, at, at + n, at + n)
+            block.pool = NOWHERE
+            clone = IOBufferBlock(block.memory, NOWHERE, at, at + n, at + n)
             clone.c = block.c
             self._append_filled(clone)
             at += n
@@ -384,10 +387,8 @@ class IOBufferReader:
                 following = block.next
                 if following is None:
                     # The rule, for one block: give_block(), in place.
-                    pool = block.pool
-                    if pool is not None and len(pool) * block.size < POOLED_BYTES:
-                        block.start = block.end = 0
-                        pool.append(block)
+                    block.start = block.end = 0
+                    block.pool.append(block)
                     return
                 give_block(block)
                 block = following
@@ -418,7 +419,7 @@ class IOBufferReader:
         block, at = self.block, self.offset + offset
         assert block is not None
         if at + todo <= block.end:
-            return bytes(block.view[at : at + todo])
+            return block.view[at : at + todo].tobytes()
         pieces = []
         while todo:
             if at >= block.end:
@@ -435,6 +436,15 @@ class IOBufferReader:
 
     def read(self, count: int | None = None) -> bytes:
         """Up to C{count} unread bytes, C{None}: all; they are consumed."""
+        block, buffer = self.block, self.buffer
+        if count is None and block is not None and block.next is None and buffer.sole is self:
+            # The rule, for all of one block: what follows, in place.
+            data = block.view[self.offset : block.end].tobytes()
+            self.avail = 0
+            self.block = buffer.tail = None
+            block.start = block.end = 0
+            block.pool.append(block)
+            return data
         data = self.memcpy(count)
         self.consume(len(data))
         return data

@@ -19,7 +19,7 @@ from typing import Any, Final
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from atstls.eventsystem.iobuffer import IOBufferBlock
+from atstls.eventsystem.iobuffer import NOWHERE, IOBufferBlock
 from atstls.eventsystem.vio import NetState
 from atstls.interfaces import INetHandler, IPollDescriptor
 from atstls.net.queues import NetQueues
@@ -38,12 +38,12 @@ more than that many of its pieces."""
 
 def new_passing() -> IOBufferBlock:
     """A block for bytes that are written as soon as they are read."""
-    return IOBufferBlock(bytearray(PASSING_BYTES), None, 0, 0, PASSING_BYTES)
+    return IOBufferBlock(bytearray(PASSING_BYTES), NOWHERE, 0, 0, PASSING_BYTES)
 
 
 def new_wire() -> IOBufferBlock:
     """A block for ciphertext."""
-    return IOBufferBlock(bytearray(WIRE_BYTES), None, 0, 0, WIRE_BYTES)
+    return IOBufferBlock(bytearray(WIRE_BYTES), NOWHERE, 0, 0, WIRE_BYTES)
 
 
 @implementer(INetHandler)

@@ -134,12 +134,6 @@ class EdgePollDescriptor(_EpollSet):
         self.fileno = self.epoll.fileno  # asked for at each event
         reactor.addReader(self)
 
-    def poll(self) -> int:
-        """Mark what the kernel says.  Of how many connections it has said something."""
-        found = self.epoll.poll(0, EVENTS_A_POLL)
-        mark(found, self._watched)
-        return len(found)
-
     # What the reactor calls.
 
     def logPrefix(self) -> str:  # noqa: N802
@@ -155,10 +149,10 @@ class EdgePollDescriptor(_EpollSet):
         handler = self.handler
         until = 0.0
         while True:
-            found = self.poll()
-            if found:
-                handler.run()
-            if found < 2 or self.epoll.closed:
+            found = self.epoll.poll(0, EVENTS_A_POLL)
+            mark(found, self._watched)
+            handler.run()
+            if len(found) < 2 or self.epoll.closed:
                 return
             now = handler.seconds()
             until = until or now + WAKE_SECONDS

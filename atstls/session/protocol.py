@@ -148,15 +148,15 @@ class _Reading(Enum):
     ENDED = "ended"
 
 
-_IGNORED: Final = _Reading.IGNORED
-
-
 class _Writing(Enum):
     OPEN = "open"
     ENDING = "ending"
     """C{loseWriteConnection} was called, and there is something to be sent first."""
     ENDED = "ended"
 
+
+# To ask an enumeration for a member is a call of a function in Python, until 3.12.
+_FLOWING, _IGNORED, _OPEN = _Reading.FLOWING, _Reading.IGNORED, _Writing.OPEN
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -224,8 +224,8 @@ class NetVCTransport:
         self.producer: Any = None
         self.streamingProducer = False
         self.producerPaused = False
-        self._reading = _Reading.FLOWING
-        self._writing = _Writing.OPEN
+        self._reading = _FLOWING
+        self._writing = _OPEN
         self._aborted = False
         # Larger than what is taken from the kernel at one go: a block that is full before that is at its end would
         # leave ciphertext behind, to be kept elsewhere.
@@ -274,7 +274,7 @@ class NetVCTransport:
 
     def _deliver_first(self) -> None:
         """Bytes that came with the connection go before those that are still to be read."""
-        if self._in.avail and self._reading in (_Reading.FLOWING, _IGNORED) and self.connected and not self._aborted:
+        if self._in.avail and self._reading in (_FLOWING, _IGNORED) and self.connected and not self._aborted:
             self._read_vio.enable()
             self.handle_event(VC_EVENT_READ_READY, self._read_vio)
 
@@ -285,7 +285,7 @@ class NetVCTransport:
         if (
             event == VC_EVENT_WRITE_COMPLETE
             and self.producer is None
-            and self._writing is _Writing.OPEN
+            and self._writing is _OPEN
             and not self.disconnecting
             and not self._out.avail
             and not data.owed
@@ -296,14 +296,7 @@ class NetVCTransport:
         contexts.append(self._context)
         try:
             if event == VC_EVENT_READ_READY:
-                # IOBufferReader.read(), in place: this is done for every piece of every stream.
-                reader = self._in
-                block, at, size = reader.block, reader.offset, reader.avail
-                if block is not None and at + size <= block.end:
-                    data = bytes(block.view[at : at + size])
-                else:
-                    data = reader.memcpy()
-                reader.consume(size)
+                data = self._in.read()
                 if self._reading is not _IGNORED:
                     self.protocol.dataReceived(data)  # type: ignore[union-attr]  # there while it is connected
             elif event == VC_EVENT_WRITE_COMPLETE:
@@ -469,7 +462,7 @@ class NetVCTransport:
 
     def _accepts(self) -> bool:
         """Is it still time to write?  Who was told to close takes what a producer still has, and nothing else."""
-        if self._writing is _Writing.OPEN and not self.disconnecting:
+        if self._writing is _OPEN and not self.disconnecting:
             return True
         return self._writing is not _Writing.ENDED and self.producer is not None
 
@@ -479,7 +472,7 @@ class NetVCTransport:
             raise TypeError("Data must be bytes")  # in Twisted's words
         # Written out, here and in _written(): this is done for every piece of every stream.
         size = len(data)
-        if not size or ((self._writing is not _Writing.OPEN or self.disconnecting) and not self._accepts()):
+        if not size or ((self._writing is not _OPEN or self.disconnecting) and not self._accepts()):
             return
         buffer = self._out_buffer
         if size < LARGE_BYTES:
@@ -487,7 +480,7 @@ class NetVCTransport:
             if block is not None and block.size - block.end >= size:
                 end = block.end
                 block.end = until = end + size
-                block.memory[end:until] = data
+                block.view[end:until] = data
                 self._out.avail += size
             else:
                 buffer.write(data)
@@ -549,7 +542,7 @@ class NetVCTransport:
         if self._reading is _Reading.PAUSED:
             self._read_vio.enable()
             self._reading = _IGNORED
-        elif self._reading is _Reading.FLOWING and not self.listens_to_the_end:
+        elif self._reading is _FLOWING and not self.listens_to_the_end:
             self._reading = _IGNORED
         vc = self.vc
         if not 0 < vc.get_inactivity_timeout() <= CLOSE_SECONDS:
@@ -573,7 +566,7 @@ class NetVCTransport:
 
         An L{IHalfCloseableProtocol} is then told C{writeConnectionLost}.
         """
-        if self._writing is _Writing.OPEN and not self.disconnecting:
+        if self._writing is _OPEN and not self.disconnecting:
             self._writing = _Writing.ENDING
             if self.producer is None:
                 self._settle_later()
@@ -644,7 +637,7 @@ class NetVCTransport:
 
         After L{loseConnection}, no C{dataReceived} at all.
         """
-        if self._reading is not _Reading.FLOWING:
+        if self._reading is not _FLOWING:
             return
         if self.disconnecting:
             self._reading = _IGNORED
@@ -660,7 +653,7 @@ class NetVCTransport:
         """Read again.  Nothing is delivered from within this call."""
         if self._reading is not _Reading.PAUSED or not self.connected:
             return
-        self._reading = _Reading.FLOWING
+        self._reading = _FLOWING
         if self._in.avail:
             self.reactor.callLater(0, self._deliver_first)
         else:
@@ -728,7 +721,7 @@ class TLSNetVCTransport(NetVCTransport):
         overtake our last bytes.
         """
         vc = self.vc
-        if self._reading is not _Reading.FLOWING or vc.eos_received:
+        if self._reading is not _FLOWING or vc.eos_received:
             super()._all_is_said()
             return
         self._writing = _Writing.ENDED

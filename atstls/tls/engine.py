@@ -313,7 +313,7 @@ class CffiEngine(Engine):
         if self.condition:
             stop = end
         while end < stop:
-            n = _SSL_read(ssl, c + end, stop - end)
+            n = _SSL_read(ssl, c + end if end else c, stop - end)
             if n <= 0:
                 error = _SSL_get_error(ssl, n)
                 if error == _WANT_READ:
@@ -365,7 +365,7 @@ class CffiEngine(Engine):
             c = block.c = _ffi.from_buffer(block.memory)
         if count > BULKY_BYTES:
             self.bulky = True
-        n: int = _SSL_write(self._ssl, c + offset, count)
+        n: int = _SSL_write(self._ssl, c + offset if offset else c, count)
         if n > 0:
             return n
         error = _SSL_get_error(self._ssl, n)
