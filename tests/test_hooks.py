@@ -5,6 +5,7 @@ Tests for L{atstls.tls.hooks}: asking, waiting, and answers that come when nobod
 import gc
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -12,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from atstls.errors import LocalError
-from atstls.tls.hooks import PARKED, Hook, HookPoint, HookSet, HookWalk, ParkedHook
+from atstls.tls.hooks import DEFAULT_OP, PARKED, TERMINATE_OP, Hook, HookPoint, HookSet, HookWalk, ParkedHook
 
 
 class HookSetTests(SynchronousTestCase):
@@ -40,7 +41,7 @@ class HookWalkTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.notes: list[Any] = []
-        self.vc = object()
+        self.vc = SimpleNamespace(hook_op=DEFAULT_OP)
 
     def walk(self, *hooks: Hook) -> HookWalk:
         """A walk that has begun."""
@@ -73,6 +74,24 @@ class HookWalkTests(SynchronousTestCase):
         walk.reenable()
         self.assertEqual(["a", "b", "c", None], self.notes)
         self.assertFalse(walk.waiting)
+
+    def refuse(self) -> None:
+        """What C{vc.refuse()} leaves."""
+        self.vc.hook_op = TERMINATE_OP
+
+    def test_refused(self) -> None:
+        """Nobody is asked about a connection that was refused."""
+        self.walk(self.hook("a", act=self.refuse), self.hook("b"))
+        self.assertEqual(["a", None], self.notes)
+
+    def test_refused_later(self) -> None:
+        """Nor when it is refused while the hook is waited for."""
+        answer: Deferred[None] = Deferred()
+        walk = self.walk(self.hook("a", answer), self.hook("b"))
+        self.refuse()
+        answer.callback(None)
+        walk.go_on()
+        self.assertEqual(["a", "answered", None], self.notes)
 
     def test_no_hooks(self) -> None:
         """Nobody to ask: done."""
@@ -294,7 +313,7 @@ class HookWalkTests(SynchronousTestCase):
         """Who keeps a handle for ever does not keep the connection."""
 
         class Connection:
-            pass
+            hook_op = DEFAULT_OP
 
         handles: list[ParkedHook] = []
         connection = Connection()
@@ -302,7 +321,7 @@ class HookWalkTests(SynchronousTestCase):
         self.vc = connection
         self.begin(self.keeping("a", handles), self.keeping("b", handles)).forget()
         handles[0].reenable()
-        self.vc = object()
+        self.vc = SimpleNamespace(hook_op=DEFAULT_OP)
         del connection
         gc.collect()
         self.assertIsNone(gone())

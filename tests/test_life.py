@@ -51,10 +51,10 @@ from atstls.eventsystem.iobuffer import MIOBuffer
 from atstls.eventsystem.vio import INT64_MAX, SHUTDOWN_READ, SHUTDOWN_READWRITE, SHUTDOWN_WRITE
 from atstls.net.cop import InactivityCop
 from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL
-from atstls.ssl.sslvc import LINGER_SECONDS, NOT_TLS_FAILS, NOT_TLS_PLAIN, NOT_TLS_TUNNEL, TERMINATE_OP
+from atstls.ssl.sslvc import LINGER_SECONDS, NOT_TLS_FAILS, NOT_TLS_PLAIN, NOT_TLS_TUNNEL
 from atstls.tls import alerts
 from atstls.tls.engine import CffiEngine, PublicEngine
-from atstls.tls.hooks import PARKED, Hook, HookPoint, HookSet, ParkedHook
+from atstls.tls.hooks import PARKED, TERMINATE_OP, Hook, HookPoint, HookSet, ParkedHook
 from atstls.tls.phases import Phase
 from tests.support import POLL_KINDS, RecordingContinuation, reset, tcp_pair, unix_pair
 from tests.tlssupport import (

@@ -53,10 +53,9 @@ from atstls.session.nextprotocol import SSLNextProtocolAccept
 from atstls.session.probe import ProtocolProbeSessionAccept
 from atstls.session.tunnel import OneWayTunnel, TwoWayTunnel
 from atstls.ssl.accept import SSLNetAccept
-from atstls.ssl.sslvc import TERMINATE_OP
 from atstls.tls.contexts import ClientSettings, ServerSettings, certificate_context, client_context, front_context
 from atstls.tls.engine import FAILED, CffiEngine
-from atstls.tls.hooks import HookPoint
+from atstls.tls.hooks import TERMINATE_OP, HookPoint
 from atstls.tls.nextprotocol import SSLNextProtocolSet
 from atstls.tls.phases import Phase
 from atstls.tls.recordsize import DEFAULT_RECORD_BYTES, MAX_RECORD_BYTES, RECORD_BYTE_THRESHOLD

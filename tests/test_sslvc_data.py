@@ -83,6 +83,29 @@ class ReadTests(Flowing):
         self.reactor.settle()
         self.assertEqual(2, len(cont.log))
 
+    def test_asked_behind_the_end(self) -> None:
+        """Who asks again behind the end, whichever it was, is told the same again."""
+
+        def goodbye(peer: TLSPeer) -> None:
+            peer.shutdown()
+            self.run_peers(peer)
+
+        def damage(peer: TLSPeer) -> None:
+            peer.write(b"bad")
+            peer.to_send[-1] ^= 1
+            self.run_peers(peer)
+
+        for leave in (goodbye, TLSPeer.send_fin, damage, lambda peer: reset(peer.sock)):
+            vc, peer, _ = self.established(tcp=True)
+            first, _ = self.read_all(vc)
+            leave(peer)
+            self.reactor.turn_until(lambda cont=first: cont.events)
+            facts = (vc.clean_shutdown, vc.is_eos_received(), vc.lerrno, type(vc.error))
+            second, _ = self.read_all(vc)
+            self.reactor.settle()
+            self.assertEqual((1, first.events), (len(first.events), second.events))
+            self.assertEqual(facts, (vc.clean_shutdown, vc.is_eos_received(), vc.lerrno, type(vc.error)))
+
     def test_end_without_goodbye(self) -> None:
         """TCP's end alone is an end, but not a clean one (O49, S098), also in the middle of a record."""
         for extra in (0, 11):

@@ -23,11 +23,11 @@ from atstls.eventsystem.iobuffer import MIOBuffer
 from atstls.eventsystem.vio import SHUTDOWN_WRITE
 from atstls.net.cop import InactivityCop
 from atstls.net.unixvc import TRANSPORT_BLIND_TUNNEL
-from atstls.ssl.sslvc import TERMINATE_OP, SSLNetVConnection, select_alpn
+from atstls.ssl.sslvc import SSLNetVConnection, select_alpn
 from atstls.tls import alerts
 from atstls.tls.contexts import CertificateTable, ServerSettings, certificate_context
 from atstls.tls.engine import CffiEngine
-from atstls.tls.hooks import PARKED, HookPoint
+from atstls.tls.hooks import PARKED, TERMINATE_OP, HookPoint
 from atstls.tls.phases import Phase
 from atstls.tls.verify import VerifyPolicy, VerifyProperties
 from tests.support import RecordingContinuation, received, reset, tcp_pair
@@ -742,15 +742,20 @@ class HookTests(Handshaking):
         self.assert_one_line("no")
 
     def test_a_refusal_stands(self) -> None:
-        """A hook cannot make a tunnel of what one before it has refused."""
-        vc, sock = self.accept(
-            hooks=hook_set(client_hello=[lambda vc: vc.refuse(alerts.ACCESS_DENIED, "not you"), lambda vc: vc.tunnel()])
-        )
+        """A hook cannot make a tunnel of what it has refused; and no hook behind it is asked."""
+        asked: list[Any] = []
+
+        def hook(vc: SSLNetVConnection) -> None:
+            vc.refuse(alerts.ACCESS_DENIED, "not you")
+            vc.tunnel()
+
+        vc, sock = self.accept(hooks=hook_set(client_hello=[hook, asked.append], servername=asked.append))
         cont = self.waiting(vc)
         peer = self.client(sock)
         self.run_peers(peer)
         self.assertEqual(["ERROR"], cont.events)
         self.assertEqual(alerts.ACCESS_DENIED, alert_in_clear(peer.raw))
+        self.assertEqual([], asked)
 
     def test_parked_and_answered_from_within(self) -> None:
         """An answer before PARKED is returned is an answer at once."""

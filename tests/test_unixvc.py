@@ -177,6 +177,21 @@ class ReadTests(ConnectionTests):
         self.settle()
         self.assertEqual(["EOS"], cont.events)
 
+    def test_asked_behind_the_end(self) -> None:
+        """Who asks again behind the end is told again, and does not wait for what cannot come."""
+        for end in ("fin", "reset"):
+            vc, peer = self.connection(tcp_pair())
+            first, _, _ = self.reading(vc)
+            if end == "fin":
+                peer.close()
+            else:
+                reset(peer)
+            self.reactor.turn_until(lambda cont=first: cont.events)
+            facts = (vc.clean_shutdown, vc.lerrno)
+            second, _, _ = self.reading(vc)
+            self.settle()
+            self.assertEqual((["EOS"], ["EOS"], facts), (first.events, second.events, (vc.clean_shutdown, vc.lerrno)))
+
     def test_one_end(self) -> None:
         """A request has one end (6.4): reenabled behind it, it is not told of what comes then."""
         vc, peer = self.connection()

@@ -13,8 +13,9 @@ from typing import Any
 
 from atstls.net.handler import NetHandler
 from atstls.session.tunnel import OneWayTunnel
-from atstls.ssl.sslvc import TUNNEL_OP, SSLNetVConnection
+from atstls.ssl.sslvc import SSLNetVConnection
 from atstls.statistics import Counters, counters
+from atstls.tls.hooks import TUNNEL_OP
 
 
 def tally_tunnel(vc: Any, origin: Any) -> None:

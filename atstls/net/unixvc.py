@@ -243,6 +243,8 @@ class UnixNetVConnection:
         if vio.ndone:
             counters.read_bytes += vio.ndone
             vio.ndone = 0
+        if vio.disabled == BY_ITS_END and self.ready:
+            vio.triggered = vio.polled = True  # Who asks behind the end is told of it again.
         vio.disabled = 0
         vio.writer = buffer
         vio.reader = None

@@ -29,8 +29,8 @@ from atstls.net.proxyheader import ProxyHeader, ProxyReader, ProxyState
 from atstls.net.throttle import Throttle
 from atstls.net.unixvc import WOULD_BLOCK
 from atstls.ssl.accept import SSLNetAccept
-from atstls.ssl.sslvc import TUNNEL_OP, SSLNetVConnection
-from atstls.tls.hooks import HookSet
+from atstls.ssl.sslvc import SSLNetVConnection
+from atstls.tls.hooks import TUNNEL_OP, HookSet
 from atstls.tls.phases import Move
 from atstls.tls.policy import ServerPolicy
 

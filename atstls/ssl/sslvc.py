@@ -87,7 +87,16 @@ from atstls.tls import alerts, engine
 from atstls.tls.certificates import UNREADABLE, printable
 from atstls.tls.clienthello import ClientHello, HelloReader, HelloState
 from atstls.tls.engine import Engine, client_engine, server_engine
-from atstls.tls.hooks import HookPoint, HookSet, HookWalk, ParkedHook, tell_hooks
+from atstls.tls.hooks import (
+    DEFAULT_OP,
+    TERMINATE_OP,
+    TUNNEL_OP,
+    HookPoint,
+    HookSet,
+    HookWalk,
+    ParkedHook,
+    tell_hooks,
+)
 from atstls.tls.nextprotocol import SSLNextProtocolSet
 from atstls.tls.phases import MOVES, Move, Phase, moved
 from atstls.tls.policy import ClientPolicy, ServerPolicy
@@ -134,10 +143,6 @@ _CERT, _VERIFY_CLIENT, _VCONN_CLOSE = HookPoint.CERT, HookPoint.VERIFY_CLIENT, H
 _COMPLETE: Final = HelloState.COMPLETE
 
 _SHAKING_HANDS: Final = (Phase.HELLO, Phase.ROUTE, Phase.HANDSHAKE, Phase.VERIFY)
-
-DEFAULT_OP: Final = 0
-TUNNEL_OP: Final = 1
-TERMINATE_OP: Final = 2
 
 
 class SessionRefused(HandshakeFailed):
@@ -446,7 +451,7 @@ class SSLNetVConnection(TLSFacts):
             self.tunnel()
 
     def refuse(self, alert: int, reason: str) -> None:
-        """For a hook: end the handshake with C{alert}; C{reason} is for our log."""
+        """For a hook: end the handshake with C{alert}; C{reason} is for our log.  No hook behind it is asked."""
         self.hook_op = TERMINATE_OP
         self.refusal = HandshakeFailed(reason, alert)
 

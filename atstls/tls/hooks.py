@@ -4,8 +4,8 @@ Hooks: who else is asked about a connection, and waiting for the answer.
 
 A hook is called with the connection.  It may answer at once (C{None}), with a Deferred or a coroutine, or by returning
 what C{vc.park()} gave it and calling its L{reenable<ParkedHook.reenable>} later, from any thread.  Hooks of one point
-are asked in the order of registration, each once, one at a time.  An answer that comes late, twice, or after the
-connection is gone changes nothing.
+are asked in the order of registration, each once, one at a time, until one refuses.  An answer that comes late, twice,
+or after the connection is gone changes nothing.
 
 There are two ways to answer later.  The handle of C{vc.park()} answers for the hook that asked for it and for no other,
 however late.  L{PARKED} with C{vc.reenable_hook()} answers for whichever hook is waited for: a second call, meant for
@@ -27,6 +27,13 @@ Hook = Callable[[Any], Any]
 
 PARKED: Final = object()
 """What a hook returns that will call C{vc.reenable_hook()} itself; see L{ParkedHook} for what is safer."""
+
+DEFAULT_OP: Final = 0
+"""What hooks want of a connection, its C{hook_op}: TLS,"""
+TUNNEL_OP: Final = 1
+"""that it is passed on untouched,"""
+TERMINATE_OP: Final = 2
+"""or that it ends."""
 
 
 class HookPoint(Enum):
@@ -105,7 +112,7 @@ class HookWalk:
         """
         @param answered: called when a hook that had to wait has answered: see to it that L{go_on} is called soon.
         @param done: called once, from within L{go_on}, when all have answered: with C{None}, or with the failure of
-            the first that failed; those after it are not asked.
+            the first that failed.  Those after it, and after one that has refused the connection, are not asked.
         """
         self.point = point
         self.waiting = False
@@ -119,7 +126,10 @@ class HookWalk:
 
     def go_on(self) -> None:
         """Ask until one has to wait."""
-        for hook in () if self._failure or self._done is None else self._hooks:
+        while not self._failure and self._done is not None and self._vc.hook_op != TERMINATE_OP:
+            hook = next(self._hooks, None)
+            if hook is None:
+                break
             self.waiting = self._asking = True
             self._asked = asked = self._asked + 1
             try:
@@ -140,8 +150,6 @@ class HookWalk:
             self._asking = False
             if self.waiting:
                 return
-            if self._failure or self._done is None:
-                break
         done, self._done = self._done, None
         if done is not None:
             failure = self._failure
