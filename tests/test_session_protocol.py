@@ -29,6 +29,7 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     ILoggingContext,
     INegotiated,
+    IProtocol,
     IPullProducer,
     IPushProducer,
     ISSLTransport,
@@ -37,6 +38,7 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python import context
 from twisted.python.log import ILogContext
 from twisted.trial.unittest import SynchronousTestCase
@@ -430,6 +432,60 @@ class FaceTests(TransportCase):
         protocol.call("abortConnection")
         self.run_peers()
         self.assertIsNone(transport.getHandle())
+
+    def test_what_applications_read(self) -> None:
+        """What applications read of Twisted's own transports is there, and still is after the end."""
+        protocol, transport, _ = self.speak(pair=tcp_pair())
+        address = transport.getPeer()
+        peer = (address.host, address.port)
+        self.assertEqual((peer, address.host), (transport.client, transport.hostname))
+        self.assertIsInstance(transport.socket, socket.socket)
+        self.assertEqual(transport.socket.fileno(), transport.fileno())
+        transport.vc.id = 7  # which an acceptor counts
+        protocol.call("abortConnection")
+        self.run_peers()
+        self.assertEqual((None, -1), (transport.socket, transport.fileno()))
+        self.assertEqual((peer, address.host, 7), (transport.client, transport.hostname, transport.sessionno))
+
+    def test_known_by_its_class(self) -> None:
+        """Over TLS, and nowhere else, C{isinstance} takes it for Twisted's own; for all else it is what it is."""
+        _, transport, _ = self.speak()
+        secure = self.version != "plain"
+        self.assertEqual(secure, isinstance(transport, TLSMemoryBIOProtocol))
+        self.assertEqual(secure, hasattr(transport, "wrappedProtocol"))
+        self.assertIsInstance(transport, NetVCTransport)
+        self.assertIs(TLSNetVCTransport if secure else NetVCTransport, type(transport))
+        self.assertTrue(ITCPTransport.providedBy(transport))
+        self.assertFalse(IProtocol.providedBy(transport))
+        self.assertEqual(secure, ISSLTransport.providedBy(transport))
+
+    def test_another_protocol_takes_over(self) -> None:
+        """
+        A protocol may put another in its place, as they do for WebSockets (Daphne's way), and it gets all that comes
+        and the end.
+        """
+        second = Recorder()
+
+        def hand_over(first: Recorder) -> None:
+            transport = first.transport
+            if hasattr(transport, "wrappedProtocol"):
+                transport.wrappedProtocol = second
+            else:
+                transport.protocol = second
+            second.makeConnection(transport)
+            second.dataReceived(b"upgraded, ")
+
+        first, transport, peer = self.speak(Recorder({"data": hand_over}))
+        peer.write(b"upgrade")
+        self.run_peers()
+        if self.version != "plain":
+            self.assertIs(second, transport.wrappedProtocol)
+        peer.write(b"hello")
+        self.run_peers()
+        peer.shutdown()
+        self.run_peers()
+        self.assertEqual((["made", "data"], b"upgraded, hello"), (first.log, second.data))
+        self.assertEqual(["made", "data", "data", "lost"], second.log)
 
     def test_log_prefix(self) -> None:
         """A log line says which protocol it is about, and who its peer is."""

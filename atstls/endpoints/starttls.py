@@ -335,7 +335,7 @@ class StartedTLSTransport(TLSNetVCTransport):
         """Not when the connection is made: see L{_opened}."""
 
     def _opened(self) -> None:
-        self.__class__ = TLSNetVCTransport  # type: ignore[assignment]  # There is nothing special about it any more.
+        self.__class__ = TLSNetVCTransport  # There is nothing special about it any more.
         protocol = self.protocol
         if protocol is None or self._aborted:
             return

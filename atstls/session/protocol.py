@@ -53,6 +53,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python import context
 from twisted.python.failure import Failure
 from twisted.python.log import ILogContext
@@ -612,6 +613,33 @@ class NetVCTransport:
             except OSError:
                 pass  # A UNIX socket, or a peer that has left: it makes no difference.
 
+    # What applications read of Twisted's own transports.
+
+    @property
+    def socket(self) -> Any:
+        """The socket, to set options; C{None} after the end.  What is read or written here is lost to us."""
+        return self.vc.socket
+
+    def fileno(self) -> int:
+        """The socket's descriptor; -1 after the end."""
+        sock = self.vc.socket
+        return -1 if sock is None else sock.fileno()
+
+    @property
+    def client(self) -> Any:
+        """The peer's host and port; for UNIX sockets its path, or C{None}."""
+        return self.vc.get_remote_addr()
+
+    @property
+    def hostname(self) -> str:
+        """The peer's host."""
+        return getattr(self._peer, "host", "")
+
+    @property
+    def sessionno(self) -> int:
+        """A number that no other connection of the process has."""
+        return self.vc.id
+
     # ISystemHandle, ILoggingContext.
 
     def getHandle(self) -> Any:
@@ -713,6 +741,29 @@ class TLSNetVCTransport(NetVCTransport):
 
     listens_to_the_end = True
 
+    # No super() in this class: there is none beside a __class__ of one's own.
+
+    @property
+    def __class__(self) -> Any:
+        """
+        Twisted's own transport over TLS, for C{isinstance}: by that applications tell whether they speak TLS, and
+        whether L{getHandle} gives pyOpenSSL's connection.  (Autobahn, and so Daphne, refuse to work otherwise.)
+        """
+        return TLSMemoryBIOProtocol
+
+    @__class__.setter
+    def __class__(self, kind: type) -> None:
+        object.__dict__["__class__"].__set__(self, kind)
+
+    @property
+    def wrappedProtocol(self) -> IProtocol | None:
+        """The protocol, by the name that Twisted's has over TLS: who takes over from it may be put in its place."""
+        return self.protocol
+
+    @wrappedProtocol.setter
+    def wrappedProtocol(self, protocol: IProtocol) -> None:
+        self.protocol = protocol
+
     def _all_is_said(self) -> None:
         """
         Say close_notify, and listen until the peer does.
@@ -722,7 +773,7 @@ class TLSNetVCTransport(NetVCTransport):
         """
         vc = self.vc
         if self._reading is not _FLOWING or vc.eos_received:
-            super()._all_is_said()
+            NetVCTransport._all_is_said(self)
             return
         self._writing = _Writing.ENDED
         self._read_vio.nbytes = self._read_vio.ndone + ANSWER_BYTES
