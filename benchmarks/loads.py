@@ -155,7 +155,7 @@ def upload(edge: Running, options: Options) -> Figures:
 
 
 def put(edge: Running, options: Options) -> Figures:
-    """The same to the server of the downloads, which keeps it until all is there."""
+    """The same to the server of the downloads, by HTTP."""
     return {"put": _upload(edge, options, "web")}
 
 

@@ -4,12 +4,13 @@ those names.
 
 They are the same, and so is the reactor, one that C{twistd --reactor} knows; what differs is the first word of the
 endpoint strings, C{atstls:} or C{ssl:}.  The site is C{twisted.web}'s, with C{/1k} and C{/100k} from memory, C{/big}
-from a file, and C{/put} for uploads.  The sink counts what is uploaded.  The echo sends back what comes.
+from a file, and C{/put} for uploads, which go nowhere.  The sink counts what is uploaded.  The echo sends back what
+comes.
 """
 
 import re
 import sys
-from os import SEEK_END
+from io import SEEK_END, SEEK_SET, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,29 @@ class Body(Resource):
         return self.body
 
 
+class Counted(BytesIO):
+    """An upload that is counted and not kept: what a disk costs is the same for all, and another each time."""
+
+    size = 0
+
+    def write(self, data: Any) -> int:
+        """Count."""
+        self.size += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        """Where the end is, whatever is asked for."""
+        return self.size
+
+
+class CountingRequest(Request):
+    """Its upload goes nowhere."""
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802
+        """Called before the first byte of the upload."""
+        self.content = Counted()
+
+
 class Taken(Resource):
     """Answers how long an upload was, when all of it is there."""
 
@@ -55,6 +79,7 @@ class QuietSite(Site):
     """Does not log each request, and speaks HTTP/1.1 whatever is installed."""
 
     noisy = False
+    requestFactory = CountingRequest  # noqa: N815 (Twisted's own name)
 
     def log(self, request: Any) -> None:
         """Nothing."""
