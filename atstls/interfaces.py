@@ -119,7 +119,8 @@ class IVConnection(Interface):
         Ask for C{nbytes} bytes to be put into C{buffer}.
 
         READ_READY follows for each piece, READ_COMPLETE for the last; EOS when the peer ends before, ERROR when the
-        connection fails: one of the last three, once.  Who asks behind the end is told of it again.
+        connection fails: one of the last three, once.  Who asks behind the end is told of it again,
+        each time.
 
         @param cont: who is told; C{None} with C{nbytes=0} takes the request back.
         @param nbytes: 0 on a TLS connection whose handshake is not done asks for the handshake: READ_COMPLETE.

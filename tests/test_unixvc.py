@@ -192,6 +192,26 @@ class ReadTests(ConnectionTests):
             self.settle()
             self.assertEqual((["EOS"], ["EOS"], facts), (first.events, second.events, (vc.clean_shutdown, vc.lerrno)))
 
+    def test_asking_for_ever(self) -> None:
+        """Who asks again each time that it is told of the end keeps nobody else from being served."""
+        vc, peer = self.connection()
+        buffer = MIOBuffer()
+        asking = RecordingContinuation({VC_EVENT_EOS: lambda _: vc.do_io_read(asking, 10, buffer)})
+        vc.do_io_read(asking, 10, buffer)
+        peer.close()
+        other, its_peer = self.connection()
+        cont, reader, _ = self.reading(other)
+        for _ in range(3):
+            self.reactor.turn()
+        its_peer.send(b"question")
+        self.reactor.turn_until(lambda: cont.events, turns=10)
+        self.assertEqual(b"question", reader.read())
+        self.assertEqual({"EOS"}, set(asking.events))
+        vc.do_io_close()
+        told = len(asking.events)
+        self.settle()
+        self.assertEqual(told, len(asking.events))
+
     def test_one_end(self) -> None:
         """A request has one end (6.4): reenabled behind it, it is not told of what comes then."""
         vc, peer = self.connection()
