@@ -22,9 +22,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from atstls.edge.config import EdgeConfig
 from atstls.endpoints.settings import HANDSHAKE_SECONDS, LOOK_SECONDS
-from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_128K, BUFFER_SIZE_INDEX_256K, buffer_size
+from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_256K, buffer_size
 from atstls.net.cop import LOST_SECONDS
-from atstls.net.handler import TURNS_A_RUN, WIRE_BYTES
+from atstls.net.handler import RUN_SECONDS, TURNS_A_RUN, WIRE_BYTES
 from atstls.session.protocol import ANSWER_BYTES, ANSWER_MOST_SECONDS, ANSWER_SECONDS, CLOSE_SECONDS, HIGH_WATER_BYTES
 from atstls.session.splice import COPIED_BYTES, PIPE_BYTES
 from atstls.session.tunnel import HALF_CLOSE_SECONDS
@@ -33,6 +33,7 @@ from atstls.ssl.sslvc import (
     DISCARD_BYTES,
     LINGER_SECONDS,
     RECEIVE_BYTES,
+    RECEIVE_MORE_BYTES,
     RENEGOTIATIONS,
     RENEGOTIATIONS_SECONDS,
 )
@@ -255,7 +256,7 @@ class FigureTests(SynchronousTestCase):
             2 * block + tls,
             2 * block + 2 * tls,
             kib(PIPE_BYTES),
-            kib(buffer_size(BUFFER_SIZE_INDEX_128K)) + kib(HIGH_WATER_BYTES) + tls,
+            block + kib(HIGH_WATER_BYTES) + tls,
             kib(LIMIT_BYTES + RECEIVE_BYTES + LIMIT_BYTES),
         ]
         self.assertEqual(at_most, list(self.rows("so at the most, both directions stalled at once").values()))
@@ -274,10 +275,12 @@ class FigureTests(SynchronousTestCase):
                 f"has {LOST_SECONDS:g} seconds",
                 f"A ClientHello has {LIMIT_BYTES >> 10} KiB",
                 f"up to {TURNS_A_RUN} turns",
+                f"one that begins {RUN_SECONDS * 1000:g} ms after the first is the last",
                 f"{COPIED_BYTES >> 10} KiB at a time are copied",
             ),
             "life_of_a_read": (
-                f"up to {RECEIVE_BYTES >> 10} KiB are taken from the kernel",
+                f"up to {RECEIVE_BYTES >> 10} KiB, and",
+                f"room for more up to {RECEIVE_MORE_BYTES >> 10} KiB, are taken",
                 f"the cop gives it {LOST_SECONDS:g} seconds",
             ),
             "life_of_a_write": (

@@ -23,7 +23,7 @@ from atstls.eventsystem.continuation import Continuation
 from atstls.eventsystem.iobuffer import IOBufferReader, new_empty_MIOBuffer
 from atstls.eventsystem.vio import INT64_MAX, VIO
 from atstls.interfaces import INetHandler
-from atstls.net.handler import TURNS_A_RUN, WIRE_BYTES, NetHandler
+from atstls.net.handler import RUN_SECONDS, TURNS_A_RUN, WIRE_BYTES, NetHandler
 from atstls.net.unixvc import UnixNetVConnection
 from tests.support import HandReactor, OverBothPolls, RecordingContinuation, received
 
@@ -191,6 +191,25 @@ class TurnTests(OverBothPolls):
         for run in range(1, 4):
             self.handler.run()
             self.assertEqual(run * TURNS_A_RUN, len(cont.log))
+            self.assertEqual(1, len(self.reactor.getDelayedCalls()))
+
+    def test_a_run_is_bounded_in_time(self) -> None:
+        """Where a turn takes long there are fewer of them."""
+        vc, peer = self.connection()
+        self.reactor.settle()
+        cont, reader = self.reading(vc, index=0)
+        for seconds, turns in ((RUN_SECONDS * 2, 2), (RUN_SECONDS / 4, 5)):
+
+            def last(vio: VIO, seconds: float = seconds) -> None:
+                reader.consume(reader.avail)
+                self.reactor.rightNow += seconds
+
+            cont.script[VC_EVENT_READ_READY] = last
+            self.flood(peer)
+            self.handler.mark_read(vc)
+            before = len(cont.log)
+            self.handler.run()
+            self.assertEqual(turns, len(cont.log) - before)
             self.assertEqual(1, len(self.reactor.getDelayedCalls()))
 
     def test_a_run_ends_with_the_work(self) -> None:

@@ -902,14 +902,14 @@ class ReadingTests(TransportCase):
     def test_pause_within_a_call(self) -> None:
         """A protocol that pauses while it gets a piece gets no other until it resumes."""
         protocol, _, peer = self.speak(Recorder({"data": lambda p: p.call("pauseProducing")}))
-        peer.write(MUCH[: 200 << 10])
+        peer.write(MUCH[: 600 << 10])
         calls = 0
-        while len(protocol.data) < 200 << 10:
+        while len(protocol.data) < 600 << 10:
             self.run_peers()
             calls += 1
             self.assertEqual(calls, len(protocol.pieces))
             protocol.call("resumeProducing")
-        self.assertEqual(MUCH[: 200 << 10], protocol.data)
+        self.assertEqual(MUCH[: 600 << 10], protocol.data)
         self.assertGreater(calls, 1)
 
     def test_pause_hides_the_end(self) -> None:

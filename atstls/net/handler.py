@@ -31,9 +31,12 @@ WIRE_BYTES: Final = (256 << 10) + (8 << 10)
 PASSING_BYTES: Final = 256 << 10
 """What a tunnel moves at a time while its target keeps up: what fits the wire when it is encrypted."""
 
-TURNS_A_RUN: Final = 4
+TURNS_A_RUN: Final = 16
 """Turns between two looks at what the kernel has to say: a peer that always has more delays the news of others by no
 more than that many of its pieces."""
+
+RUN_SECONDS: Final = 0.001
+"""A turn that begins so long after the first is the last, however few there were."""
 
 
 def new_passing() -> IOBufferBlock:
@@ -148,10 +151,14 @@ class NetHandler:
         """
         if self.turning:
             return
+        until = 0.0
         for _ in range(TURNS_A_RUN):
             self._turn()
             if not self.read_ready and not self.write_ready:
                 return
+            until = until or self.now + RUN_SECONDS
+            if self.now >= until:
+                break
         self.wake()
 
     def turn(self) -> None:

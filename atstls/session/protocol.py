@@ -74,7 +74,7 @@ from atstls.events import (
     VC_EVENT_WRITE_READY,
     event_name,
 )
-from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_32K, BUFFER_SIZE_INDEX_128K, MIOBuffer
+from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_32K, BUFFER_SIZE_INDEX_256K, MIOBuffer
 from atstls.eventsystem.vio import INT64_MAX, SHUTDOWN_WRITE, NetState
 from atstls.interfaces import IContinuation, ISessionAccept
 from atstls.net.connection import Address
@@ -230,7 +230,7 @@ class NetVCTransport:
         self._aborted = False
         # Larger than what is taken from the kernel at one go: a block that is full before that is at its end would
         # leave ciphertext behind, to be kept elsewhere.
-        self._in_buffer = MIOBuffer(BUFFER_SIZE_INDEX_128K)
+        self._in_buffer = MIOBuffer(BUFFER_SIZE_INDEX_256K)
         self._in = self._in_buffer.alloc_reader()
         self._out_buffer = MIOBuffer(BUFFER_SIZE_INDEX_32K)
         self._out = self._out_buffer.alloc_reader()

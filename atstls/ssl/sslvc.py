@@ -105,7 +105,10 @@ from atstls.tls.sessions import OriginSession
 from atstls.tls.verify import VerifyPolicy, VerifyProperties, check_peer, judge, verify_words
 
 RECEIVE_BYTES: Final = 64 << 10
-"""Ciphertext taken from the kernel at a time: more makes uploads no cheaper."""
+"""Ciphertext taken from the kernel at a time.  What finds no room, once it is plaintext, is kept by the engine."""
+
+RECEIVE_MORE_BYTES: Final = 128 << 10
+"""The same where there is room for all of it: a stream costs a tenth less."""
 
 BATCH_BYTES: Final = 256 << 10
 """Plaintext encrypted before the kernel is asked to take what came of it."""
@@ -872,8 +875,9 @@ class SSLNetVConnection(TLSFacts):
                 return self._cut_off()
             nh = self.nh
             wire = nh.wire
+            size = RECEIVE_MORE_BYTES if limit > RECEIVE_MORE_BYTES < block.size - block.end else RECEIVE_BYTES
             try:
-                n = self.socket.recv_into(wire.memory, RECEIVE_BYTES)
+                n = self.socket.recv_into(wire.memory, size)
             except BlockingIOError:
                 counters.calls_to_read_nodata += 1
                 self._rest(state)
@@ -882,7 +886,7 @@ class SSLNetVConnection(TLSFacts):
                 return self._read_failed(exc)
             if not n:
                 return self._cut_off()
-            if n < RECEIVE_BYTES:
+            if n < size:
                 if not self.read_hup:
                     state.polled = False
                     rest = nh.rest

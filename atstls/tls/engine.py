@@ -312,6 +312,7 @@ class CffiEngine(Engine):
             stop = end + limit
         if self.condition:
             stop = end
+        enough = start + count - RECORDS_ARE_LONGER_BY
         while end < stop:
             n = _SSL_read(ssl, c + end if end else c, stop - end)
             if n <= 0:
@@ -324,7 +325,7 @@ class CffiEngine(Engine):
                     self._fail(error)
                 break
             end += n
-            if end < stop and count - (end - start) < RECORDS_ARE_LONGER_BY:
+            if end > enough and end < stop:
                 if not _BIO_get_mem_data(borrowed or self._in, _no_data):
                     self.starved = True  # To be told so by OpenSSL costs more than to read a small record.
                     break
