@@ -32,10 +32,12 @@ from atstls.ssl.sslvc import (
     BATCH_BYTES,
     DISCARD_BYTES,
     LINGER_SECONDS,
+    PACKET_BYTES,
     RECEIVE_BYTES,
     RECEIVE_MORE_BYTES,
     RENEGOTIATIONS,
     RENEGOTIATIONS_SECONDS,
+    SMALL_PACKET_BYTES,
 )
 from atstls.tls.clienthello import LIMIT_BYTES
 from atstls.tls.phases import MOVES, Phase
@@ -274,6 +276,8 @@ class FigureTests(SynchronousTestCase):
                 f"It lasts {LINGER_SECONDS:g} seconds and {DISCARD_BYTES >> 20} MiB",
                 f"has {LOST_SECONDS:g} seconds",
                 f"A ClientHello has {LIMIT_BYTES >> 10} KiB",
+                f"less than a packet of {PACKET_BYTES} bytes",
+                f"pieces of less than {SMALL_PACKET_BYTES} bytes",
                 f"up to {TURNS_A_RUN} turns",
                 f"one that begins {RUN_SECONDS * 1000:g} ms after the first is the last",
                 f"{COPIED_BYTES >> 10} KiB at a time are copied",

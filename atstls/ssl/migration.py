@@ -18,7 +18,7 @@ from atstls.tls.engine import Engine, adopted_engine
 from atstls.tls.phases import Move, Phase
 
 FACTS: Final = (
-    "_origin_session", "_renegotiations", "_sizer", "bulky", "certificate", "clean_shutdown", "eos_received",
+    "_origin_session", "_renegotiations", "_sizer", "_tail", "bulky", "certificate", "clean_shutdown", "eos_received",
     "handshake_began", "handshake_seconds", "hooks", "negotiated_protocol", "next_protocol_set", "npn_endpoint",
     "not_tls", "offered", "policy", "server_name", "session_accept",
 )  # fmt: skip

@@ -36,6 +36,7 @@ Source: the seed, whole; behaviour 1.14 to 1.25, and 2.
 import errno
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -86,7 +87,7 @@ from atstls.statistics import Counters, counters
 from atstls.tls import alerts, engine
 from atstls.tls.certificates import UNREADABLE, printable
 from atstls.tls.clienthello import ClientHello, HelloReader, HelloState
-from atstls.tls.engine import Engine, client_engine, server_engine
+from atstls.tls.engine import BETWEEN_RECORDS, Engine, client_engine, server_engine
 from atstls.tls.hooks import (
     DEFAULT_OP,
     TERMINATE_OP,
@@ -101,6 +102,7 @@ from atstls.tls.nextprotocol import SSLNextProtocolSet
 from atstls.tls.phases import MOVES, Move, Phase, moved
 from atstls.tls.policy import ClientPolicy, ServerPolicy
 from atstls.tls.recordsize import RecordSizer, record_sizer
+from atstls.tls.recordtail import RecordTail
 from atstls.tls.sessions import OriginSession
 from atstls.tls.verify import VerifyPolicy, VerifyProperties, check_peer, judge, verify_words
 
@@ -109,6 +111,17 @@ RECEIVE_BYTES: Final = 64 << 10
 
 RECEIVE_MORE_BYTES: Final = 128 << 10
 """The same where there is room for all of it: a stream costs a tenth less."""
+
+PACKET_BYTES: Final = 1500
+"""What comes in one packet, or nearly: for less than that the kernel need not be told to wait."""
+
+SMALL_PACKET_BYTES: Final = 512
+"""What every full packet brings (RFC 9293, 3.7.1: 536)."""
+
+HEEDS_LOW_WATER: Final = sys.platform.startswith("linux")
+"""Does the kernel heed SO_RCVLOWAT when it tells of bytes, and tell of the end all the same?  (Linux: tcp_poll().)"""
+
+_NOT_FOLLOWED: Final = RecordTail(known=False)
 
 BATCH_BYTES: Final = 256 << 10
 """Plaintext encrypted before the kernel is asked to take what came of it."""
@@ -170,8 +183,8 @@ class SSLNetVConnection(TLSFacts):
     """
 
     __slots__ = (
-        "_hello_reader", "_holder", "_lingers", "_origin_session", "_renegotiations", "_sizer", "_unsent", "_unsent_at",
-        "_unsent_end", "_discarded", "_walk",
+        "_discarded", "_hello_reader", "_holder", "_lingers", "_low_water", "_origin_session", "_renegotiations",
+        "_sizer", "_tail", "_unsent", "_unsent_at", "_unsent_end", "_walk",
         "certificate", "engine", "eos_received", "handshake_began", "handshake_seconds", "hello", "hook_op", "hooks",
         "negotiated_protocol", "next_protocol_set", "not_tls", "npn_endpoint", "offered", "phase", "policy", "refusal",
         "server_name", "session_accept",
@@ -209,6 +222,8 @@ class SSLNetVConnection(TLSFacts):
         self._origin_session: OriginSession | None = None
         self._renegotiations: tuple[float, ...] = ()
         self._sizer: RecordSizer | None = None
+        self._tail: RecordTail | None = _NOT_FOLLOWED
+        self._low_water = 1
         self._unsent: IOBufferBlock | None = None
         self._unsent_at = self._unsent_end = 0
         self._discarded = 0
@@ -277,6 +292,7 @@ class SSLNetVConnection(TLSFacts):
     def release(self) -> HeldConnection:
         """See L{UnixNetVConnection.release}.  Hooks of the close are told by whoever has the connection then."""
         check_can_leave(self)
+        self._wait_for(1)
         unsent = b""
         if self._unsent is not None:
             unsent = bytes(self._unsent.view[self._unsent_at : self._unsent_end])
@@ -656,8 +672,12 @@ class SSLNetVConnection(TLSFacts):
             self._hello_reader = None
             if result == engine.DONE:
                 tls.settled()
+                unread = tls.unread()
+                if unread is not None:
+                    self._tail = RecordTail()
+                    self._tail.follow(unread, len(unread))
                 # Over TLS 1.3 what is left to say are tickets: with the answer, when the question came along already.
-                if self.is_client or tls.answers or not tls.unread():
+                if self.is_client or tls.answers or not unread:
                     self._flush()
                 self._move(_HANDSHAKE_DONE)
                 self._verify()
@@ -896,6 +916,11 @@ class SSLNetVConnection(TLSFacts):
                     self.read_ended = True
             tls.unanswered += n
             got = tls.receive(wire, n, block, limit)
+            if tls.starved != BETWEEN_RECORDS:
+                self._follow(n, n < size)
+            elif self._tail is not None:
+                self._tail = None
+                self._wait_for(1)
         else:
             got = tls.receive(None, 0, block, limit)
         state.triggered = state.polled or not tls.starved
@@ -922,6 +947,26 @@ class SSLNetVConnection(TLSFacts):
         self.lerrno = ENET_SSL_FAILED
         self.error = PeerError(tls.reason)
         return FAILED
+
+    def _follow(self, count: int, last: bool) -> None:
+        """
+        C{count} bytes of the wire, at the end of which there may be a part of a record.
+
+        @param last: the kernel has no more for now: it is asked to keep quiet until it has the rest of that record.
+        """
+        tail = self._tail
+        if tail is None:
+            tail = self._tail = RecordTail()
+        missing = tail.follow(self.nh.wire.memory, count)
+        if last:
+            # Who sends bit by bit needs to be read so: the kernel acknowledges at once what is read, or a full packet.
+            self._wait_for(missing if missing > PACKET_BYTES and count >= SMALL_PACKET_BYTES else 1)
+
+    def _wait_for(self, count: int) -> None:
+        """The kernel says nothing of less than C{count} bytes, but of the end."""
+        if count != self._low_water and HEEDS_LOW_WATER:
+            self._low_water = count
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
     def _cut_off(self) -> int:
         """The peer's TCP stream ended, and TLS did not: an end, but not a clean one (O49)."""

@@ -91,6 +91,9 @@ BORROWED_BYTES: Final = 16 << 10
 RECORDS_ARE_LONGER_BY: Final = 128
 """Where what was fed is longer than what was read by less, there may be nothing left: it is worth a look."""
 
+BETWEEN_RECORDS: Final = 2
+"""More than True: a value of L{Engine.starved}."""
+
 _BROKEN: Final = bytes(5)
 """The header of no record."""
 
@@ -117,7 +120,8 @@ class Engine:
     One TLS connection, either role, either way of calling OpenSSL.
 
     @ivar connection: pyOpenSSL's object, for what is not done often.
-    @ivar starved: OpenSSL has nothing left to read from.
+    @ivar starved: OpenSSL has nothing left to read from; L{BETWEEN_RECORDS}: and the last of it was the end of a record
+        (which may be so, and is not known, where it is only true).
     @ivar condition: L{OPEN}, L{CLOSED} or L{FAILED}, for the reading side.
     @ivar reason: why it is L{FAILED}, in words.
     @ivar bulky: L{compact} would give memory back.
@@ -133,7 +137,7 @@ class Engine:
 
     def __init__(self, connection: SSL.Connection) -> None:
         self.connection = connection
-        self.starved = True
+        self.starved: int = True
         self.condition = OPEN
         self.reason = ""
         self.bulky = False
@@ -182,9 +186,9 @@ class Engine:
         """Move what has to go to the peer to the beginning of C{block}.  The bytes; there may be more if it is full."""
         raise NotImplementedError
 
-    def unread(self) -> int:
-        """Ciphertext that OpenSSL has not looked at, in bytes; 0 also where that is not known."""
-        return 0
+    def unread(self) -> bytes | None:
+        """Ciphertext that OpenSSL has not looked at; C{None} where that is not known."""
+        return None
 
     def shutdown(self) -> None:
         """Say close_notify; drain afterwards.  Reading goes on."""
@@ -327,7 +331,9 @@ class CffiEngine(Engine):
             end += n
             if end > enough and end < stop:
                 if not _BIO_get_mem_data(borrowed or self._in, _no_data):
-                    self.starved = True  # To be told so by OpenSSL costs more than to read a small record.
+                    # To be told so by OpenSSL costs more than to read a small record.  It takes no byte of a record
+                    # before it has given out all of the one before, and that has left room.
+                    self.starved = BETWEEN_RECORDS
                     break
         if borrowed is not None and not self.starved:
             # The rest waits for room, and the wire is everybody's.
@@ -382,8 +388,11 @@ class CffiEngine(Engine):
         n: int = _BIO_read(self._out, c, block.size)
         return n if n > 0 else 0
 
-    def unread(self) -> int:
-        return int(_BIO_get_mem_data(self._in, _no_data)) if self._in else 0
+    def unread(self) -> bytes | None:
+        if not self._in:
+            return b""
+        data = _ffi.new("char **")
+        return bytes(_ffi.buffer(data[0], count)) if (count := _BIO_get_mem_data(self._in, data)) else b""
 
     def shutdown(self) -> None:
         _lib.SSL_shutdown(self._ssl)

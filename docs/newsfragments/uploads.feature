@@ -1,1 +1,1 @@
-Uploads over TLS are read up to 128 KiB at a time, and up to 16 turns follow each other before the reactor has its say, for a millisecond: a Twisted site that is kept busy spends a fifth less on them.
+Uploads over TLS are read up to 128 KiB at a time, and while there is always more, up to 16 turns follow each other within a millisecond before the reactor has its say.
