@@ -72,7 +72,50 @@ def request(path: str, *, last: bool = False) -> bytes:
     return f"GET /{path} HTTP/1.1\r\nHost: {path}\r\n{'Connection: close' if last else 'Accept: */*'}\r\n\r\n".encode()
 
 
-def answer(sock: ssl.SSLSocket, buffer: memoryview) -> int:
+class Sealed:
+    """A connection whose ciphertext is made first and sent afterwards, as fast as can be or at any pace."""
+
+    def __init__(self, door: Door, context: ssl.SSLContext) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", door.port), PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=door.name)
+        self._until_done(self._tls.do_handshake)
+
+    def _until_done(self, operation: Callable[[], int | None]) -> int | None:
+        while True:
+            try:
+                return operation()
+            except ssl.SSLWantReadError:
+                self.send(self._out.read())
+                data = self.sock.recv(1 << 16)
+                if data:
+                    self._in.write(data)
+                else:
+                    self._in.write_eof()
+            finally:
+                self.send(self._out.read())
+
+    def seal(self, data: bytes) -> bytes:
+        """As records, of 16 KiB where there is so much."""
+        for at in range(0, len(data), 16384):
+            self._tls.write(data[at : at + 16384])
+        return self._out.read()
+
+    def send(self, ciphertext: bytes) -> None:
+        """All of it."""
+        self.sock.sendall(ciphertext)
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Plaintext: see L{socket.socket.recv_into}."""
+        return self._until_done(lambda: self._tls.read(len(buffer), buffer)) or 0  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Let it go."""
+        self.sock.close()
+
+
+def answer(sock: ssl.SSLSocket | Sealed, buffer: memoryview) -> int:
     """Read one answer, and say how long its body was."""
     got = 0
     while True:
@@ -132,31 +175,77 @@ def tunnel(edge: Running, options: Options) -> Figures:
     return {"tunnel": _download(edge, options, "tunnel")}
 
 
-def _upload(edge: Running, options: Options, name: str) -> float:
-    door, context, buffer = door_of(edge, name), client_context(), room()
-    size = options.mib << 20
-    block = bytes(range(256)) * 1024
-    before = edge.cpu_seconds()
-    with knock(door, context) as sock:
-        sock.sendall(b"PUT /put HTTP/1.1\r\nHost: any\r\nContent-Length: %d\r\n\r\n" % size)
-        for _ in range(size // len(block)):
-            sock.sendall(block)
-        answer(sock, buffer)
-    cpu = used(edge, before)
+BLOCK = bytes(range(256)) * 1024
+BURST_BLOCKS = 128
+"""What a client has sealed before it begins to send: 32 MiB."""
+
+PACKET = 1448
+"""What an Ethernet packet carries of a stream."""
+
+PACKETS_PACE = 100 << 20
+"""Bytes a second: a line of about 1 Gb/s."""
+
+
+def _put(size: int) -> bytes:
+    return b"PUT /put HTTP/1.1\r\nHost: any\r\nContent-Length: %d\r\n\r\n" % size
+
+
+def _check(buffer: memoryview, size: int) -> None:
     counted = bytes(buffer[:4096]).split(b"\0")[0].rpartition(b"\n")[2]
     if int(counted) != size:
         raise Unfit(f"{int(counted)} of {size} bytes arrived")
-    return cpu * 1024 / options.mib
 
 
 def upload(edge: Running, options: Options) -> Figures:
-    """One long upload, to a server that only counts."""
-    return {"upload": _upload(edge, options, "sink")}
+    """One long upload, to a server that only counts, by a client that encrypts as it goes."""
+    door, context, buffer = door_of(edge, "sink"), client_context(), room()
+    size = options.mib << 20
+    before = edge.cpu_seconds()
+    with knock(door, context) as sock:
+        sock.sendall(_put(size))
+        for _ in range(size // len(BLOCK)):
+            sock.sendall(BLOCK)
+        answer(sock, buffer)
+    cpu = used(edge, before)
+    _check(buffer, size)
+    return {"upload": cpu * 1024 / options.mib}
+
+
+def _upload_sealed(edge: Running, mib: int, send: Callable[[Sealed, bytes], None]) -> float:
+    door, buffer = door_of(edge, "web"), room()
+    size = mib << 20
+    with contextlib.closing(Sealed(door, client_context())) as client:
+        client.send(client.seal(_put(size)))
+        before = edge.cpu_seconds()
+        left = size // len(BLOCK)
+        while left:
+            blocks = min(left, BURST_BLOCKS)
+            left -= blocks
+            burst = [client.seal(BLOCK) for _ in range(blocks)]
+            send(client, b"".join(burst))
+        answer(client, buffer)
+    cpu = used(edge, before)
+    _check(buffer, size)
+    return cpu * 1024 / mib
 
 
 def put(edge: Running, options: Options) -> Figures:
-    """The same to the server of the downloads, by HTTP."""
-    return {"put": _upload(edge, options, "web")}
+    """One long upload to the server of the downloads, by HTTP, that is there before the server has dealt with it."""
+    return {"put": _upload_sealed(edge, options.mib, Sealed.send)}
+
+
+def _in_packets(client: Sealed, ciphertext: bytes) -> None:
+    began = time.monotonic()
+    for at in range(0, len(ciphertext), PACKET):
+        due = began + at / PACKETS_PACE
+        while time.monotonic() < due:
+            pass
+        client.send(ciphertext[at : at + PACKET])
+
+
+def packets(edge: Running, options: Options) -> Figures:
+    """A quarter of it, as a network brings it."""
+    return {"packets": _upload_sealed(edge, max(1, options.mib // 4), _in_packets)}
 
 
 # Requests.
@@ -390,6 +479,7 @@ WORK: dict[str, Work] = {
 
 APPLICATION: dict[str, Work] = {
     "put": put,
+    "packets": packets,
     "echo": echo,
     "message": message,
     "messages": messages,
@@ -405,6 +495,7 @@ UNITS = {
     "bulk": "CPU s/GiB",
     "upload": "CPU s/GiB",
     "put": "CPU s/GiB",
+    "packets": "CPU s/GiB",
     "page": "CPU µs/100 KiB",
     "conn": "CPU µs/connection",
     "request": "CPU µs/request",
@@ -423,6 +514,7 @@ WORDS = {
     "bulk": "one download",
     "upload": "one upload",
     "put": "one upload to a Site",
+    "packets": "the same packet by packet",
     "page": "100 KiB, 8 connections",
     "conn": "full handshake and 1 KiB",
     "request": "1 KiB, 32 connections",

@@ -199,7 +199,7 @@ class ProgramTests(SynchronousTestCase):
         if not Path("/proc/self/schedstat").exists():
             self.skipTest("there is no /proc/PID/schedstat")
         kept = Path(self.mktemp())
-        works = ["bulk", "upload", "put", "conn", "echo", "message", "messages", "greet"]
+        works = ["bulk", "upload", "put", "packets", "conn", "echo", "message", "messages", "greet"]
         amounts = ["--rounds", "1", "--seconds", "0.1", "--mib", "2", "--pure", "--json", str(kept)]
         done = subprocess.run(
             [sys.executable, str(ROOT / "benchmarks" / "endpoints.py"), *amounts, "--work", ",".join(works)],
