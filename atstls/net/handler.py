@@ -149,57 +149,54 @@ class NetHandler:
 
         Going back to the reactor costs as much as moving 16 KiB.
         """
-        if self.turning:
-            return
-        until = 0.0
-        for _ in range(TURNS_A_RUN):
-            self._turn()
-            if not self.read_ready and not self.write_ready:
-                return
-            until = until or self.now + RUN_SECONDS
-            if self.now >= until:
-                break
-        self.wake()
+        self._turns(TURNS_A_RUN)
 
     def turn(self) -> None:
         """See L{INetHandler.turn}.  Called within a turn, it does nothing: the turn goes on."""
+        self._turns(1)
+
+    def _turns(self, most: int) -> None:
         if self.turning:
             return
-        self._turn()
-        if self.read_ready or self.write_ready:
-            self.wake()
-
-    def _turn(self) -> None:
         self.turning = True
-        self.now = self.seconds()
-        counters.net_handler_run += 1
+        until = 0.0
         try:
-            ready = self.read_ready
-            if ready:
-                self.read_ready = []
-                counters.calls_to_readfromnet += len(ready)
-                for vc in ready:
-                    state = vc.read
-                    state.queued = False
-                    try:
-                        if state.triggered and (state.enabled or state.urgent):
-                            vc.net_read_io()
-                    except Exception:
-                        self._broken(vc)
-            ready = self.write_ready
-            if ready:
-                self.write_ready = []
-                counters.calls_to_writetonet += len(ready)
-                for vc in ready:
-                    state = vc.write
-                    state.queued = False
-                    try:
-                        if state.triggered and (state.enabled or state.urgent):
-                            vc.net_write_io()
-                    except Exception:
-                        self._broken(vc)
+            while True:
+                now = self.now = self.seconds()
+                counters.net_handler_run += 1
+                ready = self.read_ready
+                if ready:
+                    self.read_ready = []
+                    counters.calls_to_readfromnet += len(ready)
+                    for vc in ready:
+                        state = vc.read
+                        state.queued = False
+                        try:
+                            if state.triggered and (state.enabled or state.urgent):
+                                vc.net_read_io()
+                        except Exception:
+                            self._broken(vc)
+                ready = self.write_ready
+                if ready:
+                    self.write_ready = []
+                    counters.calls_to_writetonet += len(ready)
+                    for vc in ready:
+                        state = vc.write
+                        state.queued = False
+                        try:
+                            if state.triggered and (state.enabled or state.urgent):
+                                vc.net_write_io()
+                        except Exception:
+                            self._broken(vc)
+                if not self.read_ready and not self.write_ready:
+                    return
+                most -= 1
+                until = until or now + RUN_SECONDS
+                if not most or now >= until:
+                    break
         finally:
             self.turning = False
+        self.wake()
 
     def _broken(self, vc: Any) -> None:
         """A bug of ours or of the connection's user ends that connection, not the turn."""
