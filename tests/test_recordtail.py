@@ -57,6 +57,17 @@ class RecordTailTests(SynchronousTestCase):
         for kind in TYPES:
             self.assertEqual(90, RecordTail().follow(record(100, kind), 15))
 
+    def test_after(self) -> None:
+        """Where a stream stands that has begun already: mostly behind one record."""
+        for whole in (b"", record(0) + record(1), record(1), record(MOST_BYTES)):
+            tail = RecordTail.after(whole)
+            self.assertEqual(90, (tail or RecordTail()).follow(record(100), 15))
+        self.assertEqual((None, None), (RecordTail.after(b""), RecordTail.after(record(300))))
+        for cut in range(1, 305):
+            tail = RecordTail.after(record(300)[:cut])
+            assert tail is not None
+            self.assertEqual(1, tail.follow(record(300)[cut:], 304 - cut))
+
     def test_not_known(self) -> None:
         """Where nobody knows where the stream is, nothing is said of it."""
         tail = RecordTail(known=False)

@@ -674,8 +674,7 @@ class SSLNetVConnection(TLSFacts):
                 tls.settled()
                 unread = tls.unread()
                 if unread is not None:
-                    self._tail = RecordTail()
-                    self._tail.follow(unread, len(unread))
+                    self._tail = RecordTail.after(unread)
                 # Over TLS 1.3 what is left to say are tickets: with the answer, when the question came along already.
                 if self.is_client or tls.answers or not unread:
                     self._flush()

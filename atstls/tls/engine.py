@@ -63,7 +63,7 @@ try:
     _ZERO_RETURN = _lib.SSL_ERROR_ZERO_RETURN
     _PARTIAL_WRITE = _lib.SSL_MODE_ENABLE_PARTIAL_WRITE
     _TLS1_3 = _lib.TLS1_3_VERSION
-    _no_data = _ffi.new("char **")
+    _data_at = _ffi.new("char **")
     HAVE_CFFI = True
 except (ImportError, AttributeError):  # pragma: no cover - only where pyOpenSSL has changed its inside
     HAVE_CFFI = False
@@ -330,7 +330,7 @@ class CffiEngine(Engine):
                 break
             end += n
             if end > enough and end < stop:
-                if not _BIO_get_mem_data(borrowed or self._in, _no_data):
+                if not _BIO_get_mem_data(borrowed or self._in, _data_at):
                     # To be told so by OpenSSL costs more than to read a small record.  It takes no byte of a record
                     # before it has given out all of the one before, and that has left room.
                     self.starved = BETWEEN_RECORDS
@@ -389,10 +389,8 @@ class CffiEngine(Engine):
         return n if n > 0 else 0
 
     def unread(self) -> bytes | None:
-        if not self._in:
-            return b""
-        data = _ffi.new("char **")
-        return bytes(_ffi.buffer(data[0], count)) if (count := _BIO_get_mem_data(self._in, data)) else b""
+        count = _BIO_get_mem_data(self._in, _data_at) if self._in else 0
+        return bytes(_ffi.unpack(_data_at[0], count)) if count else b""
 
     def shutdown(self) -> None:
         _lib.SSL_shutdown(self._ssl)

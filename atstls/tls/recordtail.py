@@ -34,6 +34,16 @@ class RecordTail:
         self._missing = 0 if known else None
         self._header = b""
 
+    @classmethod
+    def after(cls, stream: bytes) -> "RecordTail | None":
+        """Of a stream that has begun with C{stream}; C{None}: it stands between two records."""
+        size = len(stream)
+        if not size or (size > HEADER_BYTES and size == HEADER_BYTES + (stream[3] << 8) + stream[4]):
+            return None
+        tail = cls()
+        tail.follow(stream, size)
+        return tail
+
     def follow(self, memory: Any, count: int) -> int:
         """
         The stream goes on by the first C{count} bytes of C{memory}.
