@@ -110,7 +110,7 @@ RECEIVE_BYTES: Final = 64 << 10
 """Ciphertext taken from the kernel at a time.  What finds no room, once it is plaintext, is kept by the engine."""
 
 RECEIVE_MORE_BYTES: Final = 128 << 10
-"""The same where there is room for all of it: a stream costs a tenth less."""
+"""The same where there is room for all of it: half as many calls for a stream."""
 
 PACKET_BYTES: Final = 1500
 """What comes in one packet, or nearly: for less than that the kernel need not be told to wait."""
