@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 
+from atstls.net.cop import InactivityCop
 from atstls.ssl.sslvc import (
     HEEDS_LOW_WATER,
     PACKET_BYTES,
@@ -233,6 +234,22 @@ class NothingIsLateTests(RestOfARecord):
             self.assertEqual(1, len(cont.events))
             self.assertIn(cont.events[0], ("EOS", "ERROR") if reset else ("EOS",))
             self.assertFalse(vc.clean_shutdown)
+
+    def test_never_finished(self) -> None:
+        """Who begins a record and goes on with it too slowly runs into the timeout all the same."""
+        vc, peer, _ = self.established(tcp=True)
+        cont, _found = self.read_all(vc)
+        cop = InactivityCop(self.handler, self.reactor)
+        vc.set_inactivity_timeout(3)
+        peer.write(RECORD)
+        self.give(peer, 3000)
+        seconds = 0
+        while not cont.events and seconds < 10:
+            seconds += 1
+            self.give(peer, 600)
+            self.reactor.advance(1)
+            cop.patrol()
+        self.assertEqual((3, ["INACTIVITY_TIMEOUT"]), (seconds, cont.events))
 
     def test_who_pauses(self) -> None:
         """A user that wants nothing while the rest comes gets it when it asks again."""
