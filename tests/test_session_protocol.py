@@ -54,6 +54,7 @@ from atstls.events import NET_EVENT_ACCEPT, VC_EVENT_EOS
 from atstls.eventsystem.iobuffer import MIOBuffer
 from atstls.interfaces import IContinuation, ISessionAccept
 from atstls.net.cop import InactivityCop
+from atstls.net.handler import RUN_SECONDS
 from atstls.net.unixvc import UnixNetVConnection
 from atstls.session.protocol import (
     ANSWER_BYTES,
@@ -1075,10 +1076,97 @@ class WritingTests(TransportCase):
         producer = Pusher(transport, b"")
         transport.registerProducer(producer, True)
         transport.bufferSize = 100
-        protocol.call("write", bytes(101))
+        self.reactor.settle()
+        self.reactor.advance(RUN_SECONDS)
+        protocol.call("write", bytes(100))
+        self.assertEqual([], producer.log)
+        protocol.call("write", b"!")
         self.assertEqual(["pause"], producer.log)
         self.run_peers()
         self.assertEqual((101, ["pause", "resume"]), (len(peer.plain), producer.log))
+
+    def test_producer_is_not_faster_than_the_peer(self) -> None:
+        """It is not paused where the kernel takes at once what would be too much to keep."""
+        _, transport, peer = self.speak(pair=tcp_pair())
+        transport.vc.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self.reactor.settle()
+        produced = MUCH[: 2 * HIGH_WATER_BYTES]
+        producer = Pusher(transport, produced, 40000)
+        transport.registerProducer(producer, True)
+        producer.go()
+        self.assertEqual(([], b""), (producer.log, producer.left))
+        self.assertLessEqual(transport._out.avail, HIGH_WATER_BYTES)
+        self.run_peers()
+        self.assertEqual(produced, peer.plain)
+        self.assert_idle()
+
+    def test_producer_lets_others_have_their_turn(self) -> None:
+        """A while after the last turn nothing goes out but in the next one."""
+        _, transport, peer = self.speak(pair=tcp_pair())
+        producer = Pusher(transport, MUCH[: 2 * HIGH_WATER_BYTES])
+        transport.registerProducer(producer, True)
+        self.reactor.settle()
+        self.reactor.advance(RUN_SECONDS)
+        producer.go()
+        self.assertEqual(["pause"], producer.log)
+        self.assertGreater(transport._out.avail, HIGH_WATER_BYTES)
+        self.run_peers()
+        self.assertEqual(MUCH[: 2 * HIGH_WATER_BYTES], peer.plain)
+
+    def test_producer_and_a_kernel_that_takes_a_part(self) -> None:
+        """The rest goes out when there is room, and only then is the producer resumed."""
+        _, transport, peer = self.speak(pair=narrow_pair())
+        producer = Pusher(transport, MUCH[: 3 * HIGH_WATER_BYTES])
+        transport.registerProducer(producer, True)
+        producer.go()
+        self.assertEqual(["pause"], producer.log)
+        self.assertTrue(transport._unsent())
+        self.reactor.settle()
+        self.assertEqual(["pause"], producer.log)
+        self.run_peers()
+        self.assertEqual(MUCH[: 3 * HIGH_WATER_BYTES], peer.plain)
+        self.assertEqual(["pause", "resume"], producer.log[:2])
+        self.assertIsNone(transport.producer)
+        self.assert_idle()
+
+    def test_producer_finds_the_peer_gone(self) -> None:
+        """That the connection is broken is told in the next turn, and not from within write."""
+        protocol, transport, peer = self.speak(pair=tcp_pair())
+        producer = Pusher(transport, MUCH[: 2 * HIGH_WATER_BYTES])
+        transport.registerProducer(producer, True)
+        reset(peer.sock)
+        producer.go()
+        self.assertEqual(["pause"], producer.log)
+        self.assertNotIn("lost", protocol.log)
+        self.reactor.settle()
+        self.assertEqual(["pause", "stop"], producer.log)
+        self.assert_lost(protocol, ConnectionLost)
+
+    def test_who_begins_to_wait_is_told(self) -> None:
+        """While nobody waits for all to be sent, nobody is told; whoever begins to, is."""
+        for wait in (
+            lambda transport, producer: transport.loseConnection(),
+            lambda transport, producer: transport.loseWriteConnection(),
+            lambda transport, producer: transport.registerProducer(producer, False),
+            lambda transport, producer: (
+                transport.registerProducer(Pusher(transport, b""), True),
+                transport.loseConnection(),
+                transport.unregisterProducer(),
+            ),
+        ):
+            for behind in (False, True):
+                _protocol, transport, peer = self.speak(HalfCloseable())
+                for piece in (b"one ", b"two "):
+                    transport.write(piece)
+                    self.run_peers(peer)
+                self.assertTrue(transport._write_vio.quiet)
+                producer = Puller(transport, [b"four"])
+                if not behind:
+                    transport.write(b"three ")
+                wait(transport, producer)
+                self.run_peers(peer)
+                self.assertTrue(peer.plain.startswith(b"one two " + b"three " * (not behind)), peer.plain)
+                self.assertTrue(peer.end or producer.done)
 
     def test_reading_by_other_names(self) -> None:
         """stopReading and startReading are what Twisted's own transports have."""

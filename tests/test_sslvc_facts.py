@@ -529,7 +529,7 @@ class EngineAnswerTests(OverTLS):
         """All of it; a part, and the rest later; not now; a failure, before and behind a part (S107 to S109)."""
         for writes, expected, sent in (
             ([None], ["WRITE_COMPLETE"], 100),
-            ([30, None], ["WRITE_COMPLETE"], 100),
+            ([30, None], ["WRITE_READY", "WRITE_COMPLETE"], 100),
             ([0, None], ["WRITE_COMPLETE"], 100),
             ([30, 0, None], ["WRITE_READY", "WRITE_COMPLETE"], 100),
             ([-FAILED], ["ERROR"], 0),

@@ -645,6 +645,21 @@ class WriteTests(ConnectionTests):
         self.settle()
         self.assertEqual(([], b"", False), (cont.log, received(peer), vc.write.enabled))
 
+    def test_quiet(self) -> None:
+        """Who does not wait for the end of a write is not told of it, until the next one."""
+        vc, peer = self.connection()
+        cont, reader, vio = self.writing(vc, b"hello", 5)
+        vio.quiet = True
+        self.settle()
+        self.assertEqual(([], b"hello", 5, False), (cont.log, received(peer), vio.ndone, vio.enabled))
+        reader.buffer.write(b"again")
+        vio.done()
+        vio.reenable()
+        self.settle()
+        self.assertEqual(([], b"again", 10), (cont.log, received(peer), vio.ndone))
+        self.writing(vc, b"hello", 5)
+        self.assertFalse(vio.quiet)
+
     def test_many_small_blocks(self) -> None:
         """A buffer in many pieces goes out whole and in order, several pieces at a time."""
         vc, peer = self.connection()

@@ -297,6 +297,7 @@ class StartedTLSTransport(TLSNetVCTransport):
         self._read_vio.disable()
         if self._unsent():
             # The write VIO goes on with these, and tells when they are gone.
+            self._write_vio.quiet = False
             self._in_clear = self._out
             self._out_buffer = MIOBuffer(BUFFER_SIZE_INDEX_32K)
             self._out = self._out_buffer.alloc_reader()
@@ -353,7 +354,7 @@ class StartedTLSTransport(TLSNetVCTransport):
     def _written(self) -> None:
         if self._in_clear is None:
             TLSNetVCTransport._written(self)
-        elif self.producer is not None:
+        elif self.producer is not None and self._is_flooded():
             self._pause_producer()  # What the write VIO has to do is something else.
 
     def _settle(self) -> None:

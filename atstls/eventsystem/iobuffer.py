@@ -292,8 +292,14 @@ class MIOBuffer:
 
     def append(self, data: bytes) -> None:
         """Make C{data} itself the next block, without copying it.  For pieces so large that a copy is worth saving."""
-        if data:
-            self._append_filled(IOBufferBlock(data, NOWHERE, 0, len(data), len(data)))
+        size = len(data)
+        if size:
+            self._append(IOBufferBlock(data, NOWHERE, 0, size, size))
+            sole = self.sole
+            if sole is not None:
+                sole.avail += size
+            else:
+                self.filled(size)
 
     def _append_filled(self, block: IOBufferBlock) -> None:
         self._append(block)
@@ -384,13 +390,11 @@ class IOBufferReader:
             self.avail = 0
             self.block = buffer.tail = None
             while block is not None:
+                # give_block(), in place
                 following = block.next
-                if following is None:
-                    # The rule, for one block: give_block(), in place.
-                    block.start = block.end = 0
-                    block.pool.append(block)
-                    return
-                give_block(block)
+                block.start = block.end = 0
+                block.next = None
+                block.pool.append(block)
                 block = following
             return
         avail = self.avail - count

@@ -43,11 +43,12 @@ class VIO(MIOBufferAccessor):
         in the place of READ_READY and WRITE_READY, which are not told then.  The last events are.  A new request ends
         it.
     @ivar disabled: why it is switched off, C{BY_HAND} or C{BY_ITS_END}; 0: it is not.
+    @ivar quiet: nobody waits for WRITE_COMPLETE, which is not told then; until the next request.
     @ivar ends: the bytes that it asks for are the last: the writing direction ends with them, in the same segment where
         that can be.
     """
 
-    __slots__ = ("cont", "disabled", "enabled", "ends", "nbytes", "ndone", "op", "partner", "vc_server")
+    __slots__ = ("cont", "disabled", "enabled", "ends", "nbytes", "ndone", "op", "partner", "quiet", "vc_server")
 
     op: int
     cont: IContinuation | None
@@ -55,6 +56,7 @@ class VIO(MIOBufferAccessor):
     ndone: int
     vc_server: Any
     partner: "NetState | None"
+    quiet: bool
     ends: bool
     disabled: int
     enabled: bool
@@ -127,7 +129,7 @@ class VIO(MIOBufferAccessor):
         self.cont = self.writer = self.reader = None
         self.nbytes = 0
         self.disabled = 0
-        self.ends = False
+        self.quiet = self.ends = False
 
 
 class NetState(VIO):
@@ -149,7 +151,7 @@ class NetState(VIO):
         self.op = NONE
         self.cont = self.writer = self.reader = self.partner = None
         self.nbytes = self.ndone = self.disabled = 0
-        self.ends = self.enabled = False
+        self.quiet = self.ends = self.enabled = False
         self.triggered = self.polled = self.urgent = self.owed = self.queued = False
 
     @property

@@ -292,7 +292,8 @@ class NetVCTransport:
             and not data.owed
             and self._in_clear is None
         ):
-            return EVENT_CONT  # Nobody waits for that, which is the rule: see _settle().
+            data.quiet = True  # Nobody waits for that, which is the rule: see _settle().
+            return EVENT_CONT
         contexts = self._contexts
         contexts.append(self._context)
         try:
@@ -338,6 +339,7 @@ class NetVCTransport:
     def _settle_later(self) -> None:
         """Nothing follows: let L{_settle} be called when all is sent, not from within this call of the protocol's."""
         if self._unsent():
+            self._write_vio.quiet = False
             self._write_vio.ends = True  # The end goes out with the last bytes.
         else:
             self.reactor.callLater(0, self.handle_event, VC_EVENT_WRITE_COMPLETE, self._write_vio)
@@ -518,14 +520,16 @@ class NetVCTransport:
         vio.nbytes = vio.ndone + self._out.avail  # vio.done()
         if not (vio.enabled or vio.disabled or self.vc.closed):
             self.vc._enable(vio)  # vio.reenable(): protocols write in the thread of their reactor
-        if self.producer is not None:
+        if self.producer is not None and self._is_flooded() and not self.vc.write_ahead(vio):
             self._pause_producer()
 
+    def _is_flooded(self) -> bool:
+        """Is too much unsent for a producer that pushes?"""
+        return self.streamingProducer and not self.producerPaused and self._out.avail > self.bufferSize
+
     def _pause_producer(self) -> None:
-        """If it is one that pushes, and too much is unsent."""
-        if self.streamingProducer and not self.producerPaused and self._out.avail > self.bufferSize:
-            self.producerPaused = True
-            self.producer.pauseProducing()
+        self.producerPaused = True
+        self.producer.pauseProducing()
 
     def loseConnection(self) -> None:
         """
@@ -714,7 +718,7 @@ class NetVCTransport:
         if self.disconnected or (self.vc.write_shut and self._writing is not _Writing.ENDED):
             producer.stopProducing()  # It is too late: the peer has been told that nothing follows.
             return
-        self._write_vio.ends = False
+        self._write_vio.quiet = self._write_vio.ends = False
         self.producer = producer
         self.streamingProducer = streaming
         self.producerPaused = False

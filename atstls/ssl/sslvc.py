@@ -1101,37 +1101,16 @@ class SSLNetVConnection(TLSFacts):
             return FAILED
         if self._unsent is not None and not self._flush():
             return self._stuck()
-        sizer = self._sizer
-        total = 0
-        room = BATCH_BYTES
-        if towrite > room:
-            towrite = room
-        while True:
-            block = reader.block
-            offset = reader.offset
-            assert block is not None
-            n = block.end - offset
-            while n <= 0:
-                block = block.next
-                assert block is not None
-                offset = block.start
-                n = block.end - offset
-            if n > towrite - total:
-                n = towrite - total
-            if sizer is not None:
-                limit = sizer.limit(self.nh.now)
-                if n > limit:
-                    n = limit
-            written = tls.write(block, offset, n)
-            if written <= 0:
-                break
-            if sizer is not None:
-                sizer.wrote(written, self.nh.now)
-            reader.consume(written)
-            total += written
-            room -= RECORD_BYTES
-            if total >= towrite or total >= room:
-                break
+        block, offset = reader.block, reader.offset
+        assert block is not None
+        if towrite > BATCH_BYTES:
+            towrite = BATCH_BYTES
+        if self._sizer is None and towrite <= block.end - offset:
+            written = total = tls.write(block, offset, towrite)
+        else:
+            written, total = self._encrypt(tls, reader, towrite)
+        if total > 0:
+            reader.consume(total)
         if tls.bulky:
             self.bulky = True
         nh = self.nh
@@ -1153,7 +1132,7 @@ class SSLNetVConnection(TLSFacts):
                 self._keep_unsent(sent, n)
             elif n == wire.size:
                 self._flush()
-        if total:
+        if total > 0:
             return total
         if written < 0:
             self.lerrno = errno.EPIPE
@@ -1164,6 +1143,42 @@ class SSLNetVConnection(TLSFacts):
             tls.writing_waits = True
             self.write.triggered = False
         return WOULD_BLOCK
+
+    def _encrypt(self, tls: Engine, reader: IOBufferReader, towrite: int) -> tuple[int, int]:
+        """
+        Up to C{towrite} bytes of C{reader}, which lie in several blocks, or shall be in records of some size.
+
+        @return: what the engine said last, and the bytes that it took.
+        """
+        sizer = self._sizer
+        block, offset = reader.block, reader.offset
+        total = 0
+        room = BATCH_BYTES
+        while True:
+            assert block is not None
+            n = block.end - offset
+            if n <= 0:
+                block = block.next
+                assert block is not None
+                offset = block.start - n
+                continue
+            if n > towrite - total:
+                n = towrite - total
+            if sizer is not None:
+                limit = sizer.limit(self.nh.now)
+                if n > limit:
+                    n = limit
+            written = tls.write(block, offset, n)
+            if written <= 0:
+                break
+            if sizer is not None:
+                sizer.wrote(written, self.nh.now)
+            offset += written
+            total += written
+            room -= RECORD_BYTES
+            if total >= towrite or total >= room:
+                break
+        return written, total
 
     def _stuck(self) -> int:
         """The kernel took nothing: would block, or the connection is broken."""
