@@ -258,7 +258,7 @@ class FigureTests(SynchronousTestCase):
             2 * block + tls,
             2 * block + 2 * tls,
             kib(PIPE_BYTES),
-            block + kib(HIGH_WATER_BYTES) + tls,
+            kib(HIGH_WATER_BYTES) + tls,
             kib(LIMIT_BYTES + RECEIVE_BYTES + LIMIT_BYTES),
         ]
         self.assertEqual(at_most, list(self.rows("so at the most, both directions stalled at once").values()))

@@ -52,6 +52,7 @@ from zope.interface.verify import verifyClass, verifyObject
 from atstls.errors import LocalError
 from atstls.events import NET_EVENT_ACCEPT, VC_EVENT_EOS
 from atstls.eventsystem.iobuffer import MIOBuffer
+from atstls.eventsystem.vio import INT64_MAX
 from atstls.interfaces import IContinuation, ISessionAccept
 from atstls.net.cop import InactivityCop
 from atstls.net.handler import RUN_SECONDS
@@ -1168,6 +1169,23 @@ class WritingTests(TransportCase):
                 self.assertTrue(peer.plain.startswith(b"one two " + b"three " * (not behind)), peer.plain)
                 self.assertTrue(peer.end or producer.done)
 
+    def test_nobody_gets_the_bytes_of_another(self) -> None:
+        """All protocols read by way of one block.  What one of them leaves there is not what the next one gets."""
+        lazy, lazy_peer = self.joined()
+        cont = RecordingContinuation()
+        lazy.do_io_read(cont, INT64_MAX, self.handler.scratch)
+        others = [self.speak() for _ in range(3)]
+        for i in range(3):
+            lazy_peer.write(b"a secret that nobody takes")
+            self.run_peers()
+            for number, (_, _, peer) in enumerate(others):
+                peer.write(b"%d %d;" % (i, number))
+            self.run_peers()
+        self.assertEqual(["READ_READY"] * 3, cont.events)
+        for number, (protocol, _, _) in enumerate(others):
+            self.assertEqual(b"".join(b"%d %d;" % (i, number) for i in range(3)), protocol.data)
+        lazy.do_io_close()
+
     def test_reading_by_other_names(self) -> None:
         """stopReading and startReading are what Twisted's own transports have."""
         protocol, _transport, peer = self.speak()
@@ -1585,7 +1603,7 @@ class CallBackTests(TransportCase):
                 protocol.call("loseConnection")
                 self.run_peers()
                 self.assertEqual(1, protocol.log.count("lost"), (ending, where, protocol.log))
-                self.assertEqual(0, transport._in.avail + transport._out.avail)
+                self.assertEqual(0, len(transport._first) + transport._out.avail)
                 self.late(LINGER_SECONDS + 1)  # over TLS a close waits a moment for the peer's
                 self.assert_idle()
                 del protocol, transport, peer

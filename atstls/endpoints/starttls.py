@@ -275,7 +275,7 @@ class PlainTransport(NetVCTransport):
         if not self.connected or self._aborted or vc.closed:
             raise LocalError("TLS cannot be started on a connection that is closed")
         upgrade = _Upgrade(vc, contextFactory, client=vc.is_client is bool(normal))
-        first = self._in.read() if self._in.avail else b""
+        first, self._first = self._first, b""
         self.__class__ = StartedTLSTransport  # type: ignore[assignment]  # what it is from now on
         StartedTLSTransport._upgraded(self, upgrade, first)  # type: ignore[arg-type]
 
@@ -291,7 +291,7 @@ class StartedTLSTransport(TLSNetVCTransport):
 
     def _upgraded(self, upgrade: _Upgrade, first: bytes) -> None:
         self._upgrade = upgrade
-        self._first = first
+        self._early = first
         self.vc.when_open = self._opened
         self.vc.begin_deadline(upgrade.policy)
         self._read_vio.disable()
@@ -308,8 +308,8 @@ class StartedTLSTransport(TLSNetVCTransport):
         upgrade, self._upgrade = self._upgrade, None
         in_clear, self._in_clear = self._in_clear, None
         assert upgrade is not None
-        first, self._first = self._first, b""
-        upgrade.begin(first)
+        early, self._early = self._early, b""
+        upgrade.begin(early)
         if in_clear is not None:
             in_clear.dealloc()
             vio = self.vc.do_io_write(self, self._out.avail, self._out)

@@ -122,6 +122,9 @@ class MIOBuffer:
     pipe: Any = None
     """A buffer in memory; L{atstls.session.splice} has one in the kernel."""
 
+    block: IOBufferBlock | None = None
+    """Bytes are kept until they are read; L{ScratchBuffer} has a block for those that nobody keeps."""
+
     def __init__(
         self, size_index: int = BUFFER_SIZE_INDEX_64K, *, largest_index: int | None = None, water_mark: int = 0
     ) -> None:
@@ -327,6 +330,24 @@ class MIOBuffer:
             at += n
             done += n
         return done
+
+
+class ScratchBuffer(MIOBuffer):
+    """
+    One block for many connections: the bytes in it are for whoever is told of them, and takes them at once.
+
+    Each read fills it from the beginning, so what nobody has taken is gone then, and never another's.
+    """
+
+    __slots__ = ("block",)
+
+    block: IOBufferBlock
+
+    def __init__(self, size_index: int) -> None:
+        """@param size_index: a block of C{128 << size_index} bytes."""
+        super().__init__(size_index)
+        size = 128 << size_index
+        self.block = IOBufferBlock(bytearray(size), NOWHERE, 0, 0, size)
 
 
 @implementer(IIOBufferReader)

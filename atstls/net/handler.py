@@ -19,7 +19,7 @@ from typing import Any, Final
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from atstls.eventsystem.iobuffer import NOWHERE, IOBufferBlock
+from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_256K, NOWHERE, IOBufferBlock, ScratchBuffer
 from atstls.eventsystem.vio import NetState
 from atstls.interfaces import INetHandler, IPollDescriptor
 from atstls.net.queues import NetQueues
@@ -28,20 +28,12 @@ from atstls.statistics import Counters, counters, registry
 WIRE_BYTES: Final = (256 << 10) + (8 << 10)
 """Ciphertext of one turn of one connection: a block of 256 KiB and the overhead of its records."""
 
-PASSING_BYTES: Final = 256 << 10
-"""What a tunnel moves at a time while its target keeps up: what fits the wire when it is encrypted."""
-
 TURNS_A_RUN: Final = 16
 """Turns between two looks at what the kernel has to say: a peer that always has more delays the news of others by no
 more than that many of its pieces."""
 
 RUN_SECONDS: Final = 0.001
 """A turn that begins so long after the first is the last, however few there were."""
-
-
-def new_passing() -> IOBufferBlock:
-    """A block for bytes that are written as soon as they are read."""
-    return IOBufferBlock(bytearray(PASSING_BYTES), NOWHERE, 0, 0, PASSING_BYTES)
 
 
 def new_wire() -> IOBufferBlock:
@@ -60,7 +52,9 @@ class NetHandler:
     @ivar turning: a turn is going on; what is put on a list now needs no other to be woken.
     @ivar wire: the block that ciphertext passes through on its way to and from the kernel; shared, since nothing stays
         in it.  A connection whose ciphertext the kernel does not take keeps the block, and we take another.
-    @ivar passing: the block for what a tunnel's target takes at once; shared as well, and empty between two calls.
+    @ivar scratch: for bytes that are gone as soon as they are read: what a tunnel's target takes at once, and what a
+        protocol of Twisted's is given.  Its 256 KiB fit the wire when they are encrypted, and are more than is taken
+        from the kernel at one go: a block that is full before that is at its end would leave ciphertext behind.
     @ivar queues: the connections whose users say whether they are busy.
     @ivar rest: what to tell the poll descriptor when a direction loses its trigger; C{None} if it need not know.
     """
@@ -82,7 +76,7 @@ class NetHandler:
         self.write_ready: list[Any] = []
         self.wire = new_wire()
         self._spare_wires: list[IOBufferBlock] = []
-        self.passing = new_passing()
+        self.scratch = ScratchBuffer(BUFFER_SIZE_INDEX_256K)
         self.poll: IPollDescriptor | None = None
         self.rest: Callable[[Any, NetState], None] | None = None
         self.thread = threading.get_ident()
@@ -143,19 +137,18 @@ class NetHandler:
 
     # Turns.
 
-    def run(self) -> None:
+    def turn(self) -> None:
+        """See L{INetHandler.turn}.  Called within a turn, it does nothing: the turn goes on."""
+        self.run(1)
+
+    def run(self, most: int = TURNS_A_RUN) -> None:
         """
         Turn after turn, until there is nothing to do, or the kernel should be asked for news of the others.
 
         Going back to the reactor costs as much as moving 16 KiB.
+
+        @param most: turns.
         """
-        self._turns(TURNS_A_RUN)
-
-    def turn(self) -> None:
-        """See L{INetHandler.turn}.  Called within a turn, it does nothing: the turn goes on."""
-        self._turns(1)
-
-    def _turns(self, most: int) -> None:
         if self.turning:
             return
         self.turning = True

@@ -28,7 +28,9 @@ from atstls.interfaces import INetReactor, IPollDescriptor
 from atstls.net.handler import NetHandler
 from atstls.net.unixvc import PEER_ENDED, PEER_LOST, PEER_URGENT
 
-EVENTS_A_POLL: Final = 512
+EVENTS_A_POLL: Final = 42
+"""As many as need no more than 512 bytes, which Python allocates fastest.  Where there is more, the set is asked again
+at once."""
 
 WAKE_SECONDS: Final = 0.01
 """

@@ -13,7 +13,7 @@ Source: C{twisted.internet.epollreactor}; ATS C{NetHandler::waitForActivity}, wh
 """
 
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
@@ -21,7 +21,9 @@ from twisted.python import log
 from zope.interface import implementer
 
 from atstls.interfaces import INetReactor
-from atstls.net.poll import EVENTS_A_POLL, WAKE_SECONDS, mark
+from atstls.net.poll import WAKE_SECONDS, mark
+
+EVENTS_A_POLL: Final = 512
 
 
 @implementer(INetReactor)

@@ -582,7 +582,14 @@ class UnixNetVConnection:
         if partner is not None:
             self._relay(vio, partner, writer, ntodo)
             return
-        n = self._fill(writer, ntodo)
+        block = writer.block
+        if block is not None:
+            block.end = 0
+            n = self._pull(block, ntodo)
+            if n > 0:
+                block.end = n
+        else:
+            n = self._fill(writer, ntodo)
         if n > 0:
             vio.ndone += n
             nh = self.nh
@@ -624,7 +631,8 @@ class UnixNetVConnection:
             and writer.pipe is None
             and (self.read_hup != PEER_ENDED or self.says_goodbye or partner.ends)
         ):
-            block = nh.passing
+            block = nh.scratch.block
+            block.end = 0
             most = 128 << writer.largest_index  # for it may have to hold all of it after all
             n = self._pull(block, limit if limit < most else most)
             if n <= 0:
@@ -794,11 +802,10 @@ class UnixNetVConnection:
             self._disable(vio)
             return
         towrite = reader.avail
-        partner = vio.partner
         asked = False
         if towrite >= ntodo:
             towrite = ntodo
-        elif partner is None and reader.buffer.has_room():
+        elif vio.partner is None and reader.buffer.has_room():
             asked = True
             if not self.signal(VC_EVENT_WRITE_READY, vio):
                 return
@@ -824,6 +831,7 @@ class UnixNetVConnection:
                 else:
                     self.signal_done(VC_EVENT_WRITE_COMPLETE, vio)
                 return
+            partner = vio.partner
             if partner is not None:
                 # Only a full buffer has stopped it.
                 if not partner.enabled and reader.buffer.has_room():

@@ -74,7 +74,7 @@ from atstls.events import (
     VC_EVENT_WRITE_READY,
     event_name,
 )
-from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_32K, BUFFER_SIZE_INDEX_256K, MIOBuffer
+from atstls.eventsystem.iobuffer import BUFFER_SIZE_INDEX_32K, MIOBuffer
 from atstls.eventsystem.vio import INT64_MAX, SHUTDOWN_WRITE, NetState
 from atstls.interfaces import IContinuation, ISessionAccept
 from atstls.net.connection import Address
@@ -228,10 +228,8 @@ class NetVCTransport:
         self._reading = _FLOWING
         self._writing = _OPEN
         self._aborted = False
-        # Larger than what is taken from the kernel at one go: a block that is full before that is at its end would
-        # leave ciphertext behind, to be kept elsewhere.
-        self._in_buffer = MIOBuffer(BUFFER_SIZE_INDEX_256K)
-        self._in = self._in_buffer.alloc_reader()
+        self._first = b""  # that were read before, and that the protocol has not got
+        self._in = vc.nh.scratch.block
         self._out_buffer = MIOBuffer(BUFFER_SIZE_INDEX_32K)
         self._out = self._out_buffer.alloc_reader()
         # Asked for later, these may not be there any more.
@@ -240,7 +238,7 @@ class NetVCTransport:
         # What log.callWithLogger() does for each event, done once: who logs something meanwhile is this protocol.
         self._contexts: list[Any] = context.theContextTracker.currentContext().contexts
         self._context = {ILogContext: {**context.defaultContextDict[ILogContext], "system": self.logPrefix()}}
-        self._read_vio = self._asked(vc.do_io_read(self, INT64_MAX, self._in_buffer))
+        self._read_vio = self._asked(vc.do_io_read(self, INT64_MAX, vc.nh.scratch))
         self._write_vio = self._asked(vc.do_io_write(self, 0, self._out))
 
     @staticmethod
@@ -257,9 +255,9 @@ class NetVCTransport:
             emptied and leaves its buffer.
         """
         if first is not None:
-            self._in_buffer.write(first)
+            self._first = first.read()
             first.dealloc()
-            if self._in.avail:
+            if self._first:
                 self._read_vio.disable()  # until the protocol has got those
         protocol = self.protocol
         assert protocol is not None
@@ -275,9 +273,17 @@ class NetVCTransport:
 
     def _deliver_first(self) -> None:
         """Bytes that came with the connection go before those that are still to be read."""
-        if self._in.avail and self._reading in (_FLOWING, _IGNORED) and self.connected and not self._aborted:
+        if self._first and self._reading in (_FLOWING, _IGNORED) and self.connected and not self._aborted:
             self._read_vio.enable()
-            self.handle_event(VC_EVENT_READ_READY, self._read_vio)
+            data, self._first = self._first, b""
+            if self._reading is _FLOWING:
+                self._contexts.append(self._context)
+                try:
+                    self.protocol.dataReceived(data)  # type: ignore[union-attr]  # there while it is connected
+                except Exception:
+                    self._protocol_failed()
+                finally:
+                    self._contexts.pop()
 
     # What the connection calls.
 
@@ -298,7 +304,8 @@ class NetVCTransport:
         contexts.append(self._context)
         try:
             if event == VC_EVENT_READ_READY:
-                data = self._in.read()
+                block = self._in
+                data = block.view[: block.end].tobytes()
                 if self._reading is not _IGNORED:
                     self.protocol.dataReceived(data)  # type: ignore[union-attr]  # there while it is connected
             elif event == VC_EVENT_WRITE_COMPLETE:
@@ -446,7 +453,7 @@ class NetVCTransport:
         if self._unsent() and lerrno == NORMAL:
             lerrno = errno.ECONNRESET
         self.vc.do_io_close(lerrno)
-        self._in.dealloc()
+        self._first = b""
         self._out.dealloc()
         producer, self.producer = self.producer, None
         protocol, self.protocol = self.protocol, None
@@ -518,9 +525,20 @@ class NetVCTransport:
     def _written(self) -> None:
         vio = self._write_vio
         vio.nbytes = vio.ndone + self._out.avail  # vio.done()
-        if not (vio.enabled or vio.disabled or self.vc.closed):
-            self.vc._enable(vio)  # vio.reenable(): protocols write in the thread of their reactor
-        if self.producer is not None and self._is_flooded() and not self.vc.write_ahead(vio):
+        vc = self.vc
+        if not (vio.enabled or vio.disabled or vc.closed):
+            # vio.reenable(), in place: protocols write in the thread of their reactor
+            vio.enabled = True
+            nh = vc.nh
+            if vc.inactivity_timeout_in and not vc.inactivity_running:
+                vc.inactivity_running = True
+                vc.last_activity = nh.seconds()
+            if vio.triggered and not vio.queued:
+                vio.queued = True
+                nh.write_ready.append(vc)
+                if not nh.turning:
+                    nh.wake()
+        if self.producer is not None and self._is_flooded() and not vc.write_ahead(vio):
             self._pause_producer()
 
     def _is_flooded(self) -> bool:
@@ -686,7 +704,7 @@ class NetVCTransport:
         if self._reading is not _Reading.PAUSED or not self.connected:
             return
         self._reading = _FLOWING
-        if self._in.avail:
+        if self._first:
             self.reactor.callLater(0, self._deliver_first)
         else:
             self._read_vio.enable()

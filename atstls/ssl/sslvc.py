@@ -1110,7 +1110,14 @@ class SSLNetVConnection(TLSFacts):
         else:
             written, total = self._encrypt(tls, reader, towrite)
         if total > 0:
-            reader.consume(total)
+            buffer = reader.buffer
+            if total == reader.avail and block.next is None and buffer.sole is reader:
+                # consume(), in place, for all of one block
+                reader.avail = block.start = block.end = 0
+                reader.block = buffer.tail = None
+                block.pool.append(block)
+            else:
+                reader.consume(total)
         if tls.bulky:
             self.bulky = True
         nh = self.nh
