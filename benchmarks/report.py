@@ -69,9 +69,17 @@ class Report:
         return statistics.median(found) if found else None
 
     def ratio(self, row: str, edge: str) -> float | None:
-        """Ours to that edge's."""
-        mine, theirs = self.median(row, US), self.median(row, edge)
-        return mine / theirs if mine is not None and theirs else None
+        """
+        Ours to that edge's: the median of what it was in each round, since a machine does not keep its speed from one
+        to the next.  (Where one of the two has not done all rounds nothing says which belong together: of the medians.)
+        """
+        by_edge = self.figures[row]
+        mine, theirs = by_edge.get(US), by_edge.get(edge)
+        if not mine or not theirs or not all(theirs):
+            return None
+        if len(mine) != len(theirs):
+            return statistics.median(mine) / statistics.median(theirs)
+        return statistics.median(ours / other for ours, other in zip(mine, theirs, strict=True))
 
     # Forms.
 

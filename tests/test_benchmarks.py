@@ -135,12 +135,16 @@ class ReportTests(SynchronousTestCase):
     def test_medians_and_ratios(self) -> None:
         """The middle of all rounds; and no ratio to who has not done it."""
         self.assertEqual((2.0, 4.0), (self.report.median("request", "atstls"), self.report.median("request", "nginx")))
-        self.assertEqual((0.5, None), (self.report.ratio("request", "nginx"), self.report.ratio("tunnel", "nginx")))
+        self.assertEqual((2 / 3, None), (self.report.ratio("request", "nginx"), self.report.ratio("tunnel", "nginx")))
+        self.report.add("request", "nginx", 4.0)
+        self.assertEqual(0.5, self.report.ratio("request", "nginx"))
+        self.report.add("request", "nginx", 0.0)
+        self.assertIsNone(self.report.ratio("request", "nginx"))
 
     def test_table(self) -> None:
         """Date, versions, spread and ratio are in it."""
         table = self.report.table()
-        for words in ("2001-02-03, 1 x Abacus; CPython 3.10.0", "(1.00 .. 3.00)", "4.00", "atstls is 0.50 of it"):
+        for words in ("2001-02-03, 1 x Abacus; CPython 3.10.0", "(1.00 .. 3.00)", "4.00", "atstls is 0.67 of it"):
             self.assertIn(words, table)
 
     def test_json(self) -> None:
@@ -150,7 +154,7 @@ class ReportTests(SynchronousTestCase):
     def test_readme(self) -> None:
         """The table replaces the one that is there, and nothing else changes."""
         table = self.report.markdown()
-        self.assertIn("| CPU µs/request | 2.00 | 0.50 |\n", table)
+        self.assertIn("| CPU µs/request | 2.00 | 0.67 |\n", table)
         text = f"a\n{BEGIN}{END}b {END}\n"
         once = into_readme(text, table)
         self.assertEqual(f"a\n{BEGIN}{table}{END}b {END}\n", once)
