@@ -19,8 +19,14 @@ from atstls.eventsystem.vio import INT64_MAX
 from atstls.interfaces import IPollDescriptor
 from atstls.net import poll as poll_module
 from atstls.net.handler import NetHandler
-from atstls.net.poll import WAKE_SECONDS, EdgePollDescriptor, ReactorPollDescriptor, make_poll_descriptor
-from atstls.net.unixvc import UnixNetVConnection
+from atstls.net.poll import (
+    TIMES_IN_A_ROW,
+    WAKE_SECONDS,
+    EdgePollDescriptor,
+    ReactorPollDescriptor,
+    make_poll_descriptor,
+)
+from atstls.net.unixvc import PEER_ENDED, PEER_LOST, UnixNetVConnection
 from tests.support import HandReactor, OverBothPolls, RecordingContinuation, received, reset, tcp_pair, unix_pair
 
 
@@ -402,3 +408,226 @@ class MakeTests(SynchronousTestCase):
             made.close()
         self.patch(poll_module, "select", object())
         self.assertIsInstance(make_poll_descriptor(reactor, handler), ReactorPollDescriptor)
+
+
+class DirectWatchTests(SynchronousTestCase):
+    """One connection that has news again and again while no other has any."""
+
+    if not hasattr(select, "epoll"):
+        skip = "this system has no epoll"
+
+    def setUp(self) -> None:
+        self.reactor = HandReactor()
+        self.handler = NetHandler(self.reactor, self.reactor.seconds)
+        self.poll = EdgePollDescriptor(self.reactor, self.handler)
+        self.handler.set_poll(self.poll, tell_rest=False)
+        self.addCleanup(self.poll.close)
+
+    def reading(self, pair: Any = None, index: int = 5) -> tuple[UnixNetVConnection, Any, Any, RecordingContinuation]:
+        """A connection that is read, its peer, the reader of what came, and who is told."""
+        ours, theirs = pair or unix_pair()
+        vc = UnixNetVConnection(self.handler)
+        vc.start(ours)
+        cont = RecordingContinuation()
+        reader = new_empty_MIOBuffer(index).alloc_reader()
+        vc.do_io_read(cont, INT64_MAX, reader.buffer)
+        self.reactor.settle()
+
+        def end() -> None:
+            vc.do_io_close()
+            theirs.close()
+
+        self.addCleanup(end)
+        return vc, theirs, reader, cont
+
+    def speak(self, *peers: Any, times: int = TIMES_IN_A_ROW) -> None:
+        """Each says a word, again and again."""
+        for _ in range(times):
+            for peer in peers:
+                peer.send(b"x")
+                self.reactor.settle()
+
+    def direct(self, **more: Any) -> tuple[UnixNetVConnection, Any, Any, RecordingContinuation]:
+        """One that the reactor watches itself."""
+        vc, peer, reader, cont = self.reading(**more)
+        self.speak(peer)
+        self.assert_direct(vc)
+        self.assertEqual(b"x" * TIMES_IN_A_ROW, reader.read())
+        return vc, peer, reader, cont
+
+    def assert_direct(self, vc: UnixNetVConnection | None) -> None:
+        """The reactor watches the set, and C{vc} if it is one."""
+        watched = {self.poll.fileno()} | ({vc.socket.fileno()} if vc is not None else set())
+        self.assertEqual(watched, {reader.fileno() for reader in self.reactor.readers})
+
+    def test_directly(self) -> None:
+        """The reactor tells of its bytes, without the set being asked, and the set of all else."""
+        _, peer, reader, _ = self.direct()
+        _, other_peer, other_reader, _ = self.reading()
+        asked = self.poll.epoll
+        self.poll.epoll = None
+        self.speak(peer, times=3)
+        self.poll.epoll = asked
+        self.assertEqual(b"xxx", reader.read())
+        self.speak(other_peer, times=3)
+        self.assertEqual(b"xxx", other_reader.read())
+
+    def test_what_a_reactor_wants_to_know(self) -> None:
+        """It is read, and said to be ours."""
+        self.direct()
+        for each in self.reactor.readers:
+            self.assertTrue(verifyObject(IReadDescriptor, each))
+            self.assertEqual("atstls", each.logPrefix())
+
+    def test_not_with_others(self) -> None:
+        """Nobody is alone where two have news in turn, or now and then."""
+        _, one, _, _ = self.reading()
+        _, another, _, _ = self.reading()
+        self.speak(one, another, times=3 * TIMES_IN_A_ROW)
+        self.assert_direct(None)
+        self.speak(one, times=TIMES_IN_A_ROW - 2)
+        self.speak(another, one)
+        self.assert_direct(None)
+
+    def test_who_is_not_read(self) -> None:
+        """Nobody watches levels of a connection whose user wants nothing."""
+        vc, peer, _, _ = self.reading()
+        vc.read.disable()
+        self.speak(peer, times=3 * TIMES_IN_A_ROW)
+        self.assert_direct(None)
+
+    def test_who_is_not_read_any_more(self) -> None:
+        """A connection whose user wants nothing just now goes back into the set, and nothing of its bytes is lost."""
+        vc, peer, reader, _ = self.direct()
+        vc.read.disable()
+        peer.send(b"later")
+        self.reactor.settle()
+        self.assert_direct(None)
+        self.assertEqual(b"", reader.read())
+        peer.send(b" on")
+        self.reactor.settle()
+        vc.read.enable()
+        self.reactor.settle()
+        self.assertEqual(b"later on", reader.read())
+        self.speak(peer)
+        self.assert_direct(vc)
+
+    def test_more_than_is_read_at_a_time(self) -> None:
+        """All of it is read, in several turns, and the set takes over."""
+        data = os.urandom(3000)
+        vc, peer, reader, cont = self.direct(index=0)
+        found = bytearray()
+
+        def take(_vio: Any) -> None:
+            found.extend(reader.read())
+
+        cont.script[VC_EVENT_READ_READY] = take
+        peer.send(data)
+        self.reactor.settle()
+        self.assertEqual(data, found)
+        self.assert_direct(None)
+        self.assertFalse(vc.closed)
+
+    def test_its_end(self) -> None:
+        """The end is told, behind the last bytes; and so is a reset."""
+        for end in (lambda peer: peer.shutdown(socket.SHUT_WR), socket.socket.close, reset):
+            for last in (b"", b"bye"):
+                vc, peer, reader, cont = self.direct(pair=tcp_pair())
+                if last:
+                    peer.send(last)
+                end(peer)
+                self.reactor.settle()
+                self.assertEqual("EOS", cont.events[-1])
+                self.assertEqual(end is not reset, vc.clean_shutdown)
+                if end is not reset:
+                    self.assertEqual(last, reader.read())
+                self.assert_direct(None)
+                vc.do_io_close()
+                self.reactor.settle()
+
+    def test_an_end_that_nobody_reads(self) -> None:
+        """A peer that has gone is known to have, whether or not its bytes are wanted."""
+        for end, known in ((socket.socket.close, PEER_ENDED), (reset, PEER_LOST)):
+            vc, peer, _, _ = self.direct(pair=tcp_pair())
+            vc.read.disable()
+            end(peer)
+            self.reactor.settle()
+            self.assertEqual(known, vc.read_hup)
+            self.assert_direct(None)
+            vc.do_io_close()
+
+    def test_it_closes(self) -> None:
+        """Closed, it is not watched; also when that happens while it is read."""
+        vc, _, _, _ = self.direct()
+        vc.do_io_close()
+        self.assert_direct(None)
+        vc, peer, _, cont = self.direct()
+        cont.script[VC_EVENT_READ_READY] = lambda _vio: vc.do_io_close()
+        peer.send(b"x")
+        self.reactor.settle()
+        self.assert_direct(None)
+        self.assertTrue(vc.closed)
+
+    def test_stop(self) -> None:
+        """Whoever is not to be watched any more is not."""
+        vc, peer, _, cont = self.direct()
+        self.poll.stop(vc)
+        self.assert_direct(None)
+        peer.send(b"x")
+        self.reactor.settle()
+        self.assertEqual(TIMES_IN_A_ROW, len(cont.log))
+
+    def test_another_takes_its_place(self) -> None:
+        """There is one at a time, and the one before is heard as well as ever."""
+        _, first, first_reader, _ = self.direct()
+        self.direct()
+        self.speak(first, times=3)
+        self.assertEqual(b"xxx", first_reader.read())
+
+    def test_it_writes(self) -> None:
+        """That there is room again is heard as before."""
+        ours, theirs = unix_pair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        vc, peer, _, _ = self.direct(pair=(ours, theirs))
+        data = os.urandom(100000)
+        out = new_empty_MIOBuffer(5)
+        source = out.alloc_reader()
+        out.write(data)
+        cont = RecordingContinuation()
+        vc.do_io_write(cont, len(data), source)
+        self.reactor.settle()
+        self.assertGreater(source.avail, 0)
+        found = bytearray()
+        while len(found) < len(data):
+            piece = received(peer)
+            self.assertTrue(piece)
+            found += piece
+            self.reactor.settle()
+        self.assertEqual((data, "WRITE_COMPLETE"), (bytes(found), cont.events[-1]))
+        self.assert_direct(vc)
+
+    def test_the_reactor_gives_it_up(self) -> None:
+        """A reactor that sees the descriptor in error says so, and the set tells what it is."""
+        vc, peer, reader, cont = self.direct()
+        direct = next(each for each in self.reactor.readers if each is not self.poll)
+        self.reactor.removeReader(direct)
+        direct.connectionLost(Failure(CONNECTION_LOST))
+        self.assert_direct(None)
+        peer.send(b"still here")
+        self.reactor.settle()
+        self.assertEqual(b"still here", reader.read())
+        peer.close()
+        self.reactor.settle()
+        self.assertEqual("EOS", cont.events[-1])
+        self.assertFalse(vc.closed)
+
+    def test_everything_stops(self) -> None:
+        """The set is closed with it, and a reactor that stops may tell the two in either order."""
+        for backwards in (False, True):
+            vc, _, _, _ = self.direct()
+            everybody = sorted(self.reactor.removeAll(), key=lambda each: each is self.poll, reverse=backwards)
+            for each in everybody:
+                each.connectionLost(Failure(CONNECTION_LOST))
+            self.assertEqual(set(), self.reactor.readers)
+            vc.do_io_close()
+            self.setUp()

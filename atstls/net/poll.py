@@ -9,7 +9,8 @@ again:
 
   - Edge-triggered epoll does so by itself: every connection is registered once, for both directions, and the kernel
     speaks up when something changes.  Our own reactor waits for that set; for another one the set's descriptor is
-    readable when it has something to say.
+    readable when it has something to say.  To ask both is two calls of the system, which several connections share; so
+    one that alone has news again and again is watched for bytes by that reactor directly.
   - A reactor watches levels.  A direction is watched from the moment it loses its trigger (L{IPollDescriptor.rest}) to
     the moment it gets it back, so a connection whose user does not want bytes costs nothing.
 
@@ -39,8 +40,14 @@ that are not ours.  To go back to the reactor costs as much as to serve a reques
 """
 
 
+TIMES_IN_A_ROW: Final = 8
+"""So often has one connection been the only one with news before the reactor watches it itself."""
+
 # EPOLLPRI: a read ends short where TCP has urgent data, and more may stand behind.  (0 where there is no epoll.)
 INTEREST: Final = sum(getattr(select, name, 0) for name in ("EPOLLIN", "EPOLLPRI", "EPOLLOUT", "EPOLLRDHUP", "EPOLLET"))
+
+BUT_BYTES: Final = sum(getattr(select, name, 0) for name in ("EPOLLOUT", "EPOLLRDHUP", "EPOLLET"))
+"""All of it but that there are bytes to read.  (EPOLLPRI would be looked for whenever there are.)"""
 
 
 def mark(found: list[tuple[int, int]], watched: dict[int, Any]) -> list[tuple[int, int]]:
@@ -134,7 +141,52 @@ class EdgePollDescriptor(_EpollSet):
     def __init__(self, reactor: Any, handler: NetHandler) -> None:
         super().__init__(reactor, handler, select.epoll(), {})
         self.fileno = self.epoll.fileno  # asked for at each event
+        self._last = -1
+        self._times = 0
+        self._direct: _DirectWatch | None = None
         reactor.addReader(self)
+
+    def stop(self, vc: Any) -> None:
+        """See L{IPollDescriptor.stop}."""
+        self._let_go(vc)
+        super().stop(vc)
+
+    def forget(self, vc: Any) -> None:
+        """See L{IPollDescriptor.forget}."""
+        self._let_go(vc)
+        super().forget(vc)
+
+    # One connection, watched directly.
+
+    def _alone(self, fd: int) -> None:
+        """C{fd} was the only one with news, bytes, and has been served."""
+        if fd != self._last:
+            self._last = fd
+            self._times = 0
+        self._times += 1
+        vc = self._watched.get(fd)
+        if vc is None or vc.read.triggered or not vc.read.enabled:
+            self._last = -1  # It is gone, leaves something unread, or wants no more.
+        elif self._times >= TIMES_IN_A_ROW:
+            self._last = -1
+            if self._direct is not None:
+                self.take_back(self._direct.vc)
+            self._direct = _DirectWatch(self, vc)
+            self.reactor.addReader(self._direct)
+            self.epoll.modify(fd, BUT_BYTES)
+
+    def take_back(self, vc: Any) -> None:
+        """If C{vc} is watched directly it is one of all again, and what the kernel has to say of it is said anew."""
+        if self._let_go(vc):
+            self.epoll.modify(vc.fd, INTEREST)
+
+    def _let_go(self, vc: Any) -> bool:
+        direct = self._direct
+        if direct is None or direct.vc is not vc:
+            return False
+        self._direct = None
+        self.reactor.removeReader(direct)
+        return True
 
     # What the reactor calls.
 
@@ -154,7 +206,11 @@ class EdgePollDescriptor(_EpollSet):
             found = self.epoll.poll(0, EVENTS_A_POLL)
             mark(found, self._watched)
             handler.run()
-            if len(found) < 2 or self.epoll.closed:
+            if len(found) < 2:
+                if found and found[0][1] & 0x0001 and not self.epoll.closed:  # EPOLLIN
+                    self._alone(found[0][0])
+                return
+            if self.epoll.closed:
                 return
             now = handler.seconds()
             until = until or now + WAKE_SECONDS
@@ -169,9 +225,45 @@ class EdgePollDescriptor(_EpollSet):
         """Watch nothing any more."""
         if not self.epoll.closed:
             self.reactor.removeReader(self)
+            if self._direct is not None:
+                self._let_go(self._direct.vc)
             self.epoll.close()
             self.fileno = _no_descriptor
             self._watched.clear()
+
+
+@implementer(IReadDescriptor)
+class _DirectWatch:
+    """
+    A connection that had news again and again while no other had any, as the two sides of a conversation have.
+
+    The reactor itself watches it for bytes, which takes one call of the system less.  It watches levels: the connection
+    goes back into the set when it leaves something unread.
+    """
+
+    def __init__(self, poll: EdgePollDescriptor, vc: Any) -> None:
+        self.poll = poll
+        self.vc = vc
+        self.fileno: Callable[[], int] = vc.socket.fileno
+
+    def logPrefix(self) -> str:  # noqa: N802
+        return "atstls"
+
+    def doRead(self) -> None:  # noqa: N802
+        vc = self.vc
+        handler = self.poll.handler
+        state = vc.read
+        state.triggered = state.polled = True
+        if not state.queued and (state.enabled or state.urgent):
+            state.queued = True
+            handler.read_ready.append(vc)
+        handler.run()
+        if state.triggered:
+            self.poll.take_back(vc)
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        # A reactor says so when it saw the descriptor in error, which the set says too; or when it stops.
+        self.poll.take_back(self.vc)
 
 
 def _no_descriptor() -> int:
