@@ -240,6 +240,7 @@ class NetVCTransport:
         self._context = {ILogContext: {**context.defaultContextDict[ILogContext], "system": self.logPrefix()}}
         self._read_vio = self._asked(vc.do_io_read(self, INT64_MAX, vc.nh.scratch))
         self._write_vio = self._asked(vc.do_io_write(self, 0, self._out))
+        self._write_vio.done()  # It does not wait for the handshake, which is over.
 
     @staticmethod
     def _asked(vio: NetState | None) -> NetState:

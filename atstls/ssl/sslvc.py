@@ -916,7 +916,8 @@ class SSLNetVConnection(TLSFacts):
             tls.unanswered += n
             got = tls.receive(wire, n, block, limit)
             if tls.starved != BETWEEN_RECORDS:
-                self._follow(n, n < size)
+                if not tls.condition:  # else there is no record any more
+                    self._follow(n, n < size)
             elif self._tail is not None:
                 self._tail = None
                 self._wait_for(1)
