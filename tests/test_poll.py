@@ -496,6 +496,16 @@ class DirectWatchTests(SynchronousTestCase):
         self.speak(peer, times=3 * TIMES_IN_A_ROW)
         self.assert_direct(None)
 
+    def test_large_descriptor(self) -> None:
+        """A descriptor that select(2) does not know is not for each reactor."""
+        vc, peer, _, _ = self.reading()
+        self.patch(poll_module, "FD_SETSIZE", vc.fd)
+        self.speak(peer)
+        self.assert_direct(None)
+        self.patch(poll_module, "FD_SETSIZE", vc.fd + 1)
+        self.speak(peer)
+        self.assert_direct(vc)
+
     def test_who_is_not_read_any_more(self) -> None:
         """A connection whose user wants nothing just now goes back into the set, and nothing of its bytes is lost."""
         vc, peer, reader, _ = self.direct()

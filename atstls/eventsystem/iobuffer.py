@@ -336,7 +336,8 @@ class ScratchBuffer(MIOBuffer):
     """
     One block for many connections: the bytes in it are for whoever is told of them, and takes them at once.
 
-    Each read fills it from the beginning, so what nobody has taken is gone then, and never another's.
+    Each read fills it from the beginning, so what nobody has taken is gone then, and never another's.  It is the buffer
+    of a request to read, C{vc.do_io_read(cont, nbytes, vc.nh.scratch)}, and what came is C{block.view[:block.end]}.
     """
 
     __slots__ = ("block",)

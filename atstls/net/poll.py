@@ -43,6 +43,9 @@ that are not ours.  To go back to the reactor costs as much as to serve a reques
 TIMES_IN_A_ROW: Final = 8
 """So often has one connection been the only one with news before the reactor watches it itself."""
 
+FD_SETSIZE: Final = 1024
+"""Below that a descriptor can be watched by every reactor: not from here on by one with select(2)."""
+
 # EPOLLPRI: a read ends short where TCP has urgent data, and more may stand behind.  (0 where there is no epoll.)
 INTEREST: Final = sum(getattr(select, name, 0) for name in ("EPOLLIN", "EPOLLPRI", "EPOLLOUT", "EPOLLRDHUP", "EPOLLET"))
 
@@ -165,8 +168,8 @@ class EdgePollDescriptor(_EpollSet):
             self._times = 0
         self._times += 1
         vc = self._watched.get(fd)
-        if vc is None or vc.read.triggered or not vc.read.enabled:
-            self._last = -1  # It is gone, leaves something unread, or wants no more.
+        if vc is None or vc.read.triggered or not vc.read.enabled or fd >= FD_SETSIZE:
+            self._last = -1  # It is gone, leaves something unread, wants no more; or cannot be watched.
         elif self._times >= TIMES_IN_A_ROW:
             self._last = -1
             if self._direct is not None:
