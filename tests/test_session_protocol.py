@@ -75,7 +75,7 @@ from atstls.session.protocol import (
 )
 from atstls.ssl.sslvc import LINGER_SECONDS
 from atstls.tls.engine import CffiEngine
-from tests.support import RecordingContinuation, reset, tcp_pair, unix_pair
+from tests.support import RecordingContinuation, fill, reset, tcp_pair, unix_pair
 from tests.tlssupport import APPLICATION_DATA, VERSIONS, OverTLS, client_policy, hook_set, issue, protocol_set, records
 
 # A LoopingCall looks for the global reactor: now, so that no test finds its descriptors left over.
@@ -1132,16 +1132,51 @@ class WritingTests(TransportCase):
 
     def test_producer_finds_the_peer_gone(self) -> None:
         """That the connection is broken is told in the next turn, and not from within write."""
-        protocol, transport, peer = self.speak(pair=tcp_pair())
+        for aborts in (False, True):
+            protocol, transport, peer = self.speak(pair=tcp_pair())
+            producer = Pusher(transport, MUCH[: 2 * HIGH_WATER_BYTES])
+            transport.registerProducer(producer, True)
+            self.reactor.settle()
+            reset(peer.sock)
+            producer.go()
+            self.assertEqual(["pause"], producer.log)
+            self.assertNotIn("lost", protocol.log)
+            if aborts:
+                transport.abortConnection()
+            self.reactor.settle()
+            self.assertEqual(["pause", "stop"], producer.log)
+            self.assert_lost(protocol, ConnectionAborted if aborts else ConnectionLost)
+
+    def test_producer_and_a_kernel_that_takes_nothing(self) -> None:
+        """It is paused, and that is all for now."""
+        protocol, transport, _ = self.speak()
         producer = Pusher(transport, MUCH[: 2 * HIGH_WATER_BYTES])
         transport.registerProducer(producer, True)
-        reset(peer.sock)
+        self.reactor.settle()
+        fill(transport.vc.socket)
+        self.assertTrue(transport._write_vio.triggered)
         producer.go()
         self.assertEqual(["pause"], producer.log)
-        self.assertNotIn("lost", protocol.log)
+        self.assertTrue(transport._unsent())
         self.reactor.settle()
-        self.assertEqual(["pause", "stop"], producer.log)
-        self.assert_lost(protocol, ConnectionLost)
+        self.assertEqual(["pause"], producer.log)
+        self.assertNotIn("lost", protocol.log)
+
+    def test_writing_is_activity_from_the_first_byte(self) -> None:
+        """Whoever neither reads nor writes is not timed, and is again from when he writes."""
+        protocol, transport, peer = self.speak()
+        transport.vc.set_inactivity_timeout(10)
+        transport.write(b"hello")
+        self.run_peers()
+        protocol.call("pauseProducing")
+        transport.vc._disable(transport._read_vio)
+        self.assertFalse(transport.vc.inactivity_running)
+        self.reactor.advance(5)
+        transport.write(b" again")
+        self.assertTrue(transport.vc.inactivity_running)
+        self.assertEqual(self.reactor.seconds(), transport.vc.last_activity)
+        self.run_peers()
+        self.assertEqual(b"hello again", peer.plain)
 
     def test_who_begins_to_wait_is_told(self) -> None:
         """While nobody waits for all to be sent, nobody is told; whoever begins to, is."""
@@ -1795,6 +1830,20 @@ class FirstBytesTests(TransportCase):
         protocol.call("resumeProducing")
         self.run_peers()
         self.assertEqual([b"first, ", b"second"], protocol.pieces)
+
+    def test_protocol_that_cannot_take_the_first_bytes(self) -> None:
+        """It loses its connection, as for any bytes that it cannot take."""
+
+        def raising(_protocol: Any) -> None:
+            raise ZeroDivisionError
+
+        protocol = Recorder({"data": raising})
+        vc, _ = self.joined()
+        reader = self.first(b"first")
+        self.factory(protocol).accept(vc, reader.buffer, reader)
+        self.run_peers()
+        self.assert_lost(protocol, ZeroDivisionError)
+        self.one_failure(ZeroDivisionError)
 
     def test_closed_before_first_bytes(self) -> None:
         """A protocol that closes at once never sees them, unless it speaks TLS and waits for the peer's answer."""
