@@ -1131,9 +1131,11 @@ class WritingTests(TransportCase):
         self.assert_idle()
 
     def test_producer_finds_the_peer_gone(self) -> None:
-        """That the connection is broken is told in the next turn, and not from within write."""
-        for aborts in (False, True):
+        """That the connection is broken is told, also to who does not read, and not from within write."""
+        for paused, aborts in ((False, False), (True, False), (False, True)):
             protocol, transport, peer = self.speak(pair=tcp_pair())
+            if paused:
+                protocol.call("pauseProducing")
             producer = Pusher(transport, MUCH[: 2 * HIGH_WATER_BYTES])
             transport.registerProducer(producer, True)
             self.reactor.settle()
