@@ -213,7 +213,9 @@ class PollTests(OverBothPolls):
 globals().update(PollTests.make_test_case_classes())
 
 
-class EdgePollTests(SynchronousTestCase):
+class OverEdge(SynchronousTestCase):
+    """A set of epoll's in a reactor by hand."""
+
     if not hasattr(select, "epoll"):
         skip = "this system has no epoll"
 
@@ -223,6 +225,8 @@ class EdgePollTests(SynchronousTestCase):
         self.poll = EdgePollDescriptor(self.reactor, self.handler)
         self.addCleanup(self.poll.close)
 
+
+class EdgePollTests(OverEdge):
     def test_word_for_somebody_gone(self) -> None:
         """What the kernel says of a descriptor that nobody knows any more is passed over."""
         ours, theirs = socket.socketpair()
@@ -410,18 +414,12 @@ class MakeTests(SynchronousTestCase):
         self.assertIsInstance(make_poll_descriptor(reactor, handler), ReactorPollDescriptor)
 
 
-class DirectWatchTests(SynchronousTestCase):
+class DirectWatchTests(OverEdge):
     """One connection that has news again and again while no other has any."""
 
-    if not hasattr(select, "epoll"):
-        skip = "this system has no epoll"
-
     def setUp(self) -> None:
-        self.reactor = HandReactor()
-        self.handler = NetHandler(self.reactor, self.reactor.seconds)
-        self.poll = EdgePollDescriptor(self.reactor, self.handler)
+        super().setUp()
         self.handler.set_poll(self.poll, tell_rest=False)
-        self.addCleanup(self.poll.close)
 
     def reading(self, pair: Any = None, index: int = 5) -> tuple[UnixNetVConnection, Any, Any, RecordingContinuation]:
         """A connection that is read, its peer, the reader of what came, and who is told."""

@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 
+from atstls.net import poll as poll_module
 from atstls.net.cop import InactivityCop
 from atstls.ssl.sslvc import (
     HEEDS_LOW_WATER,
@@ -266,3 +267,14 @@ class NothingIsLateTests(RestOfARecord):
 
 
 globals().update(NothingIsLateTests.make_test_case_classes())
+
+
+class WatchedDirectlyTests(NothingIsLateTests):
+    """The same where a reactor watches levels of each connection that alone has news, from its first byte on."""
+
+    def setUp(self) -> None:
+        self.patch(poll_module, "TIMES_IN_A_ROW", 1)
+        super().setUp()
+
+
+globals().update(WatchedDirectlyTests.make_test_case_classes())
